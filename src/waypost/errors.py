@@ -1,0 +1,146 @@
+"""Every error code of Waypost, in one table, and the one exception that carries them.
+
+Owns: the codes (stable: a code is never renamed or reused), their HTTP status where a door may answer
+with them, whether trying again can help, and what the reader should do.
+Reads and writes nothing. Never decides anything: rooms raise, edges map foreign errors to these.
+"""
+
+from typing import NamedTuple
+
+
+class ErrorSpec(NamedTuple):
+    """One code: `http_status` is 0 where no door answers with it."""
+
+    http_status: int
+    retriable: bool
+    meaning: str
+    remedy: str
+
+
+ERRORS: dict[str, ErrorSpec] = {
+    # --- door: what a caller is answered -------------------------------------------------------------
+    "unknown_path": ErrorSpec(404, False, "no such path", "see the list of paths in the README"),
+    "unknown_link": ErrorSpec(404, False, "the catalog has no such link", "check the link's name"),
+    "unknown_pair": ErrorSpec(404, False, "no link joins this offer and this partner", "add a link to the catalog"),
+    "missing_link": ErrorSpec(
+        400, False, "a click names neither a link nor offer= and partner=", "use /c/LINK or /c?offer=&partner="
+    ),
+    "link_inactive": ErrorSpec(
+        410, False, "the link's offer, partner or advertiser is not active", "activate it in the catalog"
+    ),
+    "bad_target": ErrorSpec(
+        500, False, "the offer's URL did not render to a valid address", "correct the offer's url in the catalog"
+    ),
+    "wrong_token": ErrorSpec(403, False, "no advertiser has this token", "send the advertiser's token"),
+    "missing_token": ErrorSpec(403, False, "the call carries no token", "add token= to the URL"),
+    "wrong_test_key": ErrorSpec(
+        403, False, "the Waypost-Test header does not carry this installation's key", "use `waypost test`"
+    ),
+    "method_not_allowed": ErrorSpec(405, False, "this path does not take this method", "use GET or POST"),
+    "malformed_request": ErrorSpec(400, False, "the request is not HTTP/1.x", "send a well-formed request"),
+    "url_too_long": ErrorSpec(414, False, "the request line is over the limit", "shorten the URL"),
+    "headers_too_large": ErrorSpec(431, False, "the headers are over the limit", "send fewer headers"),
+    "body_too_large": ErrorSpec(413, False, "the body is over the limit", "send a smaller body"),
+    "too_many_connections": ErrorSpec(503, True, "the door holds as many connections as it may", "try again"),
+    "request_timeout": ErrorSpec(408, True, "the request did not arrive in time", "try again"),
+    "journal_unavailable": ErrorSpec(
+        503, True, "the call could not be made durable", "try again after Retry-After seconds"
+    ),
+    "journal_full": ErrorSpec(
+        503, True, "the journal has reached its bound on disk", "look for the lagging reader, then try again"
+    ),
+    "no_catalog": ErrorSpec(503, True, "no catalog has been applied yet", "run `waypost catalog apply`"),
+    # --- catalog: what a wrong file gets -------------------------------------------------------------
+    "catalog_not_found": ErrorSpec(0, False, "the catalog file or folder is not there", "check --catalog"),
+    "catalog_syntax": ErrorSpec(0, False, "the file is not YAML", "correct the line"),
+    "catalog_version": ErrorSpec(0, False, "`waypost:` is not a version this release reads", "write `waypost: 1`"),
+    "catalog_unknown_key": ErrorSpec(0, False, "a key that means nothing here", "see the hint, or remove it"),
+    "catalog_missing_key": ErrorSpec(0, False, "a key that must be there is not", "add it"),
+    "catalog_wrong_type": ErrorSpec(0, False, "a value of another kind than this key takes", "correct it"),
+    "catalog_bad_value": ErrorSpec(0, False, "a value that this key cannot have", "correct it"),
+    "catalog_duplicate": ErrorSpec(0, False, "the same name or token is given twice", "keep one"),
+    "catalog_unknown_name": ErrorSpec(0, False, "a name that nothing in the catalog has", "see the hint"),
+    "catalog_not_available": ErrorSpec(
+        0, False, "a section that is reserved and not available yet", "remove it until a release has it"
+    ),
+    "catalog_template": ErrorSpec(0, False, "a template that does not compile", "see the column and the hint"),
+    "catalog_secret": ErrorSpec(0, False, "an env: or file: secret cannot be read", "set the variable or the file"),
+    "catalog_busy": ErrorSpec(0, True, "another process is applying a catalog", "try again"),
+    "catalog_too_large": ErrorSpec(0, False, "the catalog is over a bound", "see the bound in the settings"),
+    # --- macros: what a template gets ----------------------------------------------------------------
+    "macro_syntax": ErrorSpec(0, False, "the template does not follow the grammar", "see the column"),
+    "macro_unknown": ErrorSpec(0, False, "no macro has this name", "see the hint"),
+    "macro_unknown_filter": ErrorSpec(0, False, "no filter has this name", "see the hint"),
+    "macro_bad_argument": ErrorSpec(0, False, "a filter's argument is missing or of the wrong kind", "see the text"),
+    "macro_in_host": ErrorSpec(0, False, "a macro stands in the URL's scheme, host or port", "write the host out"),
+    "macro_foreign": ErrorSpec(0, False, "a macro of another system's dialect", "import the template"),
+    "macro_placeholder": ErrorSpec(0, False, "a placeholder was left in", "fill it in"),
+    "macro_too_large": ErrorSpec(0, False, "template or output is over its bound", "shorten it"),
+    "macro_value": ErrorSpec(0, False, "a filter cannot work on this value", "check the value, or add default()"),
+    "macro_not_url": ErrorSpec(0, False, "the template is not an http or https URL", "write a whole URL"),
+    # --- checks: why a call was refused (docs/checks.md) are in stages/checks.py, with their texts ----
+    # --- pipeline ------------------------------------------------------------------------------------
+    "poisonous_item": ErrorSpec(0, False, "an item could not be processed; it was set aside", "see `waypost trace`"),
+    "unreadable_frame": ErrorSpec(0, False, "a frame that this release cannot decode", "upgrade, then replay"),
+    # --- courier: why an attempt failed --------------------------------------------------------------
+    "render_failed": ErrorSpec(0, False, "the template did not render", "correct the rule"),
+    "render_bad_url": ErrorSpec(0, False, "the template rendered to no valid URL", "correct the rule"),
+    "render_bad_header": ErrorSpec(0, False, "a header's value carries a line break", "correct the rule"),
+    "template_missing": ErrorSpec(0, False, "the rule's version is no longer in the catalog store", "restore it"),
+    "address_forbidden": ErrorSpec(
+        0, False, "the address is private, local or reserved", "start with --allow-target CIDR if it is meant"
+    ),
+    "port_forbidden": ErrorSpec(0, False, "the port is not allowed", "use 80, 443 or an allowed port"),
+    "dns_failed": ErrorSpec(0, True, "the host name does not resolve", "check the name"),
+    "connect_failed": ErrorSpec(0, True, "no connection", "the partner may be down"),
+    "tls_failed": ErrorSpec(0, True, "the TLS handshake or the certificate failed", "check the certificate"),
+    "send_timeout": ErrorSpec(0, True, "no whole answer in time", "the partner may be slow"),
+    "send_failed": ErrorSpec(0, True, "the exchange broke off", "the partner may be unwell"),
+    "response_too_large": ErrorSpec(0, True, "the answer is over the bound", "the partner answers too much"),
+    "response_malformed": ErrorSpec(0, True, "the answer is not HTTP", "check the partner's address"),
+    "http_status": ErrorSpec(0, True, "the partner answered with a status that is no success", "see the status"),
+    "resend_refused": ErrorSpec(0, True, "a hidden resend by the HTTP library was stopped", "nothing: it is retried"),
+    "outcome_unknown": ErrorSpec(0, True, "the courier died between intent and outcome", "nothing: it is marked"),
+    # --- stores and runtime --------------------------------------------------------------------------
+    "bad_settings": ErrorSpec(0, False, "a setting that does not exist or a value it cannot have", "see the place"),
+    "bad_key_ring": ErrorSpec(0, False, "the click-id key ring cannot be read", "restore keys/ from the backup"),
+    "bad_id": ErrorSpec(0, False, "this is no id of Waypost", "see docs/glossary.md for the forms of ids"),
+    "data_in_use": ErrorSpec(0, False, "another waypost runs on this data folder", "stop it, or use another --data"),
+    "data_missing": ErrorSpec(0, False, "the data folder is not there or is empty", "check --data"),
+    "data_unwritable": ErrorSpec(0, False, "the data folder cannot be written", "check its owner and free space"),
+    "door_in_use": ErrorSpec(0, False, "another process holds this door number", "give the door another number"),
+    "port_in_use": ErrorSpec(0, False, "another program listens on this port", "stop it, or choose another port"),
+    "store_corrupt": ErrorSpec(0, False, "a store's file is damaged", "restore it; run `waypost audit`"),
+    "store_gap": ErrorSpec(0, False, "a reader asks for positions that are gone", "run `waypost audit`"),
+    "store_out_of_order": ErrorSpec(0, False, "a batch does not start where the store stands", "report this"),
+    "wire_version": ErrorSpec(0, False, "data written by a newer release than this one reads", "upgrade"),
+    "fenced": ErrorSpec(0, False, "a newer owner holds this shard", "nothing: this owner must stop"),
+    "not_found": ErrorSpec(0, False, "nothing is known of this id", "check the id; see how far behind the archive is"),
+    "audit_failed": ErrorSpec(0, False, "the stores do not agree", "see the list of what is missing"),
+    "bad_address_range": ErrorSpec(0, False, "--allow-target takes an address or CIDR range", "e.g. 127.0.0.0/8"),
+    "role_crashed": ErrorSpec(0, True, "a role died and is started again", "see its log"),
+}
+
+
+class WaypostError(Exception):
+    """An error with a stable code, the place it concerns and what to do about it.
+
+    `place` is a `file:line`, a field or an id; `hint` replaces the code's general remedy with a closer one.
+    """
+
+    def __init__(self, code: str, detail: str = "", *, place: str = "", hint: str = "") -> None:
+        spec = ERRORS[code]  # an unknown code is a mistake of ours: KeyError is right
+        self.code = code
+        self.detail = detail or spec.meaning
+        self.place = place
+        self.hint = hint or spec.remedy
+        super().__init__(str(self))
+
+    @property
+    def spec(self) -> ErrorSpec:
+        """The code's row in the table."""
+        return ERRORS[self.code]
+
+    def __str__(self) -> str:
+        head = f"{self.place}: " if self.place else ""
+        return f"{head}{self.detail} [{self.code}] ({self.hint})"

@@ -1,0 +1,89 @@
+"""Where everything stands in a data folder.
+
+Owns: the names of files and folders below `--data`. Reads and writes nothing itself.
+Never names a path outside the data folder.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths below one data folder."""
+
+    root: Path
+
+    @property
+    def lock(self) -> Path:
+        """Held by `waypost run` for as long as it lives."""
+        return self.root / "lock"
+
+    @property
+    def keys(self) -> Path:
+        """Click-id key ring and operator's key; readable by the owner only."""
+        return self.root / "keys"
+
+    @property
+    def key_ring(self) -> Path:
+        return self.keys / "click-ids.json"
+
+    @property
+    def operator_key(self) -> Path:
+        return self.keys / "operator.key"
+
+    @property
+    def journals(self) -> Path:
+        """One folder a journal: `door-0`, `courier-0`, `operator`."""
+        return self.root / "journal"
+
+    def journal(self, source: str) -> Path:
+        return self.journals / source
+
+    @property
+    def positions(self) -> Path:
+        """Readers' published positions: `READER/SOURCE`."""
+        return self.root / "positions"
+
+    @property
+    def clicks(self) -> Path:
+        return self.root / "clicks"
+
+    @property
+    def ledger(self) -> Path:
+        return self.root / "ledger" / "ledger.db"
+
+    @property
+    def lanes(self) -> Path:
+        return self.root / "lanes"
+
+    def lane_shard(self, shard: int) -> Path:
+        return self.lanes / f"shard-{shard}.db"
+
+    @property
+    def archive(self) -> Path:
+        return self.root / "archive"
+
+    @property
+    def catalog(self) -> Path:
+        """`versions/N.db`, `numbers.db`, `current`."""
+        return self.root / "catalog"
+
+    @property
+    def refusals(self) -> Path:
+        """Bounded logs of what the doors refused, one file a door."""
+        return self.root / "refusals"
+
+    @property
+    def run(self) -> Path:
+        """What living processes publish: `ROLE.json` snapshots, pids."""
+        return self.root / "run"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def settings(self) -> Path:
+        """Optional: an operator's settings over the shipped defaults."""
+        return self.root / "settings.toml"

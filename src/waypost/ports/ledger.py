@@ -1,0 +1,85 @@
+"""The ledger: conversions, caps, parked calls, and the two feeds that others read: its log and the outbox.
+
+Engines: SQLite. Later: PostgreSQL with the partition number in every key.
+
+A worker owns a shard, which is a set of partitions (embedded: one shard with all of them). `apply` is one transaction
+on one shard, so an engine that can only commit within a partition runs a shard for each.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from waypost.model.frames import BatchRecord, Conversion, Decision, PostbackIn, PostbackOut
+from waypost.ports.feed import Feed
+
+
+class Parked(msgspec.Struct, frozen=True):
+    """A call that waits for its click. (source, position) is its key; `due_ms` when it is decided in any case."""
+
+    source: str
+    position: int
+    parked_ms: int
+    due_ms: int
+    click_ms: int
+    click_door: int
+    call: PostbackIn
+
+
+class LedgerChanges(msgspec.Struct):
+    """All that one batch changes. `caps` are increments by cap key; conversions are whole new values."""
+
+    record: BatchRecord
+    decisions: list[Decision]
+    conversions: list[Conversion]
+    postbacks: list[PostbackOut]
+    caps: dict[str, int]
+    parked: list[Parked]
+    released: list[tuple[str, int]]
+
+
+class Ledger(Protocol):
+    """One writer (the pipeline's worker); readers of their own open it read-only."""
+
+    def apply(self, changes: LedgerChanges) -> None:
+        """Commits a batch: one transaction, durable on return.
+
+        The record's ranges move the positions of their sources. A batch whose number was applied already is taken
+        again without effect; raises WaypostError `store_out_of_order` if a batch or a range does not start where
+        the ledger stands.
+        """
+
+    def positions(self) -> dict[str, int]:
+        """How far each journal has been applied."""
+
+    def next_batch(self) -> int:
+        """Number of the next batch, from 1."""
+
+    def conversions_by_identity(self, identities: Sequence[bytes]) -> dict[bytes, Conversion]: ...
+
+    def conversion(self, receipt: int) -> Conversion | None: ...
+
+    def conversions(self) -> Iterator[Conversion]:
+        """All of them, in order of their receipts."""
+
+    def conversions_of_click(self, ms: int, door: int, seq: int) -> list[Conversion]: ...
+
+    def conversions_of_txn(self, txn_id: str) -> list[Conversion]: ...
+
+    def caps(self) -> dict[str, int]:
+        """All counters by cap key."""
+
+    def parked(self) -> list[Parked]:
+        """Every parked call, in (source, position) order."""
+
+    def log(self) -> Feed:
+        """BatchRecord, then Decisions, a block a batch; feed name `ledger-log`."""
+
+    def outbox(self) -> Feed:
+        """PostbackOut frames; feed name `outbox`."""
+
+    def trim(self, log_below: int, outbox_below: int) -> None:
+        """Drops whole blocks of the feeds below these positions."""
+
+    def close(self) -> None: ...

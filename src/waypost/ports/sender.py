@@ -1,0 +1,61 @@
+"""The sender: makes HTTP requests, many at once, and reports each one's end exactly once.
+
+Engines of it: `courier/curl.py` (libcurl's multi interface in a thread of its own) and a fake for tests.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+
+class SendRequest(msgspec.Struct):
+    """One request. `token` is the caller's own, given back with the result."""
+
+    token: int
+    method: str
+    url: str
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+    connect_timeout_ms: int
+    total_timeout_ms: int
+
+
+class SendReport(msgspec.Struct):
+    """How a request ended. `code` is empty when an HTTP answer came whole, else an error code of `errors.py`.
+
+    Times are microseconds from the start. `sent` says whether any byte of the request may have left.
+    """
+
+    token: int
+    code: str
+    detail: str
+    status: int
+    address: str
+    dns_us: int
+    connect_us: int
+    tls_us: int
+    first_byte_us: int
+    total_us: int
+    reused: bool
+    sent: bool
+    body: bytes
+    retry_after: str
+
+
+class Sender(Protocol):
+    def submit(self, requests: Sequence[SendRequest]) -> None:
+        """Starts them; returns at once. Never sends a request twice, follows no redirect, uses no proxy of the
+        environment, and dials no address that the guard forbids."""
+
+    def reports(self, wait_ms: float) -> list[SendReport]:
+        """Reports of requests that ended, waiting up to `wait_ms` for the first."""
+
+    def wake(self) -> None:
+        """Ends a `reports` call that waits, from any thread."""
+
+    @property
+    def in_flight(self) -> int: ...
+
+    def close(self) -> None:
+        """Stops; requests in flight are abandoned and not reported."""

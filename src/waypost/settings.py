@@ -1,0 +1,191 @@
+"""Typed settings: `defaults.toml` is the default; DATA/settings.toml and the environment change it.
+
+Owns: the sections and their checks. Reads: the shipped defaults, one optional file, `WAYPOST_SECTION_NAME`.
+Never reads the catalog: what an affiliate manager decides is catalog, what an operator sizes is here.
+"""
+
+import os
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from waypost.errors import WaypostError
+
+
+class DoorSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The HTTP door."""
+
+    count: int
+    url_bytes_max: int
+    headers_bytes_max: int
+    body_bytes_max: int
+    connections_max: int
+    idle_timeout_ms: int
+    request_timeout_ms: int
+    pending_frames_max: int
+    commit_frames_max: int
+    retry_after_s: int
+    refusals_max: int
+    heartbeat_ms: int
+    catalog_poll_ms: int
+    catalog_cache_items_max: int
+
+
+class JournalSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Journals' segments."""
+
+    segment_bytes_max: int
+    segment_age_ms: int
+    disk_bytes_max: int
+    trim_interval_ms: int
+
+
+class PipelineSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Batches and windows."""
+
+    batch_frames_max: int
+    batch_work_ms: int
+    poll_ms: int
+    park_max_ms: int
+    click_window_ms: int
+    sum_max: str
+    clicks_kept_days: int
+
+
+class CourierSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Lanes and sends."""
+
+    shards: int
+    poll_ms: int
+    take_max: int
+    lane_memory_max: int
+    in_flight_max: int
+    lane_concurrency: int
+    connect_timeout_ms: int
+    total_timeout_ms: int
+    response_bytes_max: int
+    body_kept_bytes_max: int
+    connections_kept_max: int
+    retry_schedule_ms: tuple[int, ...]
+    retry_jitter: float
+    ports_allowed: tuple[int, ...]
+
+
+class ArchiveSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Columnar segments."""
+
+    interval_ms: int
+    rows_max: int
+    compact_at: int
+    memory_mb_max: int
+
+
+class SupervisorSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """`waypost run`."""
+
+    drain_ms: int
+    restart_pause_ms: int
+    restart_pause_max_ms: int
+    catalog_watch_ms: int
+    status_ms: int
+    log_bytes_max: int
+
+
+class ConsoleSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The console's page."""
+
+    status_age_max_ms: int
+
+
+class CatalogSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Bounds on catalogs and templates."""
+
+    bytes_max: int
+    versions_kept_min: int
+    template_bytes_max: int
+    template_depth_max: int
+    output_bytes_max: int
+
+
+class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """All sections."""
+
+    door: DoorSettings
+    journal: JournalSettings
+    pipeline: PipelineSettings
+    courier: CourierSettings
+    archive: ArchiveSettings
+    supervisor: SupervisorSettings
+    console: ConsoleSettings
+    catalog: CatalogSettings
+
+
+def defaults_text() -> str:
+    """The shipped defaults, comments included."""
+    return resources.files("waypost").joinpath("defaults.toml").read_text("utf-8")
+
+
+def load_settings(file: Path | None = None, environment: dict[str, str] | None = None) -> Settings:
+    """Defaults, then `file` if it exists, then `WAYPOST_SECTION_NAME` variables.
+
+    Raises WaypostError `bad_settings` with the file or variable at fault.
+    """
+    values: dict[str, Any] = tomllib.loads(defaults_text())
+    if file is not None and file.exists():
+        _merge(values, _read(file), str(file))
+    _merge_environment(values, dict(os.environ) if environment is None else environment)
+    try:
+        settings = msgspec.convert(values, Settings)
+    except msgspec.ValidationError as error:
+        raise WaypostError("bad_settings", str(error), place=str(file or "defaults.toml")) from error
+    _check(settings, str(file or "environment"))
+    return settings
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise WaypostError("bad_settings", str(error), place=str(file)) from error
+
+
+def _merge(values: dict[str, Any], changes: dict[str, Any], place: str) -> None:
+    for section, entries in changes.items():
+        if section not in values or not isinstance(entries, dict):
+            raise WaypostError("bad_settings", f"there is no section [{section}]", place=place)
+        for name, value in entries.items():
+            if name not in values[section]:
+                raise WaypostError("bad_settings", f"[{section}] has no setting {name}", place=place)
+            values[section][name] = value
+
+
+def _merge_environment(values: dict[str, Any], environment: dict[str, str]) -> None:
+    for variable, text in environment.items():
+        section, _, name = variable.removeprefix("WAYPOST_").lower().partition("_")
+        if not variable.startswith("WAYPOST_") or section not in values:
+            continue
+        if name not in values[section]:
+            raise WaypostError("bad_settings", f"[{section}] has no setting {name}", place=variable)
+        try:
+            value = text if isinstance(values[section][name], str) else tomllib.loads(f"v = {text}")["v"]
+        except tomllib.TOMLDecodeError as error:
+            raise WaypostError("bad_settings", str(error), place=variable) from error
+        values[section][name] = value
+
+
+def _check(settings: Settings, place: str) -> None:
+    for section in msgspec.structs.asdict(settings).items():
+        for name, value in msgspec.structs.asdict(section[1]).items():
+            if isinstance(value, int | float) and value < 0:
+                raise WaypostError("bad_settings", "must not be negative", place=f"{place}: [{section[0]}] {name}")
+    for section_name, name, value in (
+        ("door", "count", settings.door.count),
+        ("courier", "shards", settings.courier.shards),
+        ("pipeline", "batch_frames_max", settings.pipeline.batch_frames_max),
+        ("door", "commit_frames_max", settings.door.commit_frames_max),
+    ):
+        if value < 1:
+            raise WaypostError("bad_settings", "must be at least 1", place=f"{place}: [{section_name}] {name}")

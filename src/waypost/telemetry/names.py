@@ -1,0 +1,70 @@
+"""Every metric of Waypost: name, kind, meaning. Documentation and /metrics are made from this list.
+
+Owns: the list. Counters only grow within a process; gauges are what stands now; a `*_max` bound of the settings
+that can be hit has a counter or gauge here.
+"""
+
+from typing import NamedTuple
+
+
+class Metric(NamedTuple):
+    name: str
+    kind: str  # counter or gauge
+    meaning: str
+
+
+METRICS: tuple[Metric, ...] = (
+    # doors
+    Metric("door_requests", "counter", "requests answered"),
+    Metric("door_clicks", "counter", "clicks redirected or answered, recorded or not"),
+    Metric("door_clicks_unrecorded", "counter", "clicks redirected though the journal could not take them"),
+    Metric("door_postbacks", "counter", "calls accepted with status 1"),
+    Metric("door_refused", "counter", "requests answered 4xx"),
+    Metric("door_unavailable", "counter", "requests answered 503"),
+    Metric("door_connections", "gauge", "open connections"),
+    Metric("door_pending_frames", "gauge", "frames waiting for their commit"),
+    Metric("door_commits", "counter", "group commits"),
+    Metric("door_commit_us", "counter", "microseconds spent in group commits"),
+    Metric("door_timeouts", "counter", "connections closed for silence or slowness"),
+    # journal
+    Metric("journal_end", "gauge", "next position of this role's journal"),
+    Metric("journal_bytes", "gauge", "bytes on disk of this role's journal"),
+    # pipeline
+    Metric("pipeline_batches", "counter", "batches committed"),
+    Metric("pipeline_clicks", "counter", "clicks stored"),
+    Metric("pipeline_calls", "counter", "calls judged"),
+    Metric("pipeline_new", "counter", "conversions admitted"),
+    Metric("pipeline_updated", "counter", "conversions updated"),
+    Metric("pipeline_duplicates", "counter", "calls that repeated a conversion"),
+    Metric("pipeline_refused", "counter", "calls refused by a check"),
+    Metric("pipeline_set_aside", "counter", "items set aside as poisonous"),
+    Metric("pipeline_postbacks", "counter", "postbacks put into the outbox"),
+    Metric("pipeline_parked", "gauge", "calls waiting for their click"),
+    Metric("pipeline_lag_frames", "gauge", "frames in the journals not read yet"),
+    # courier
+    Metric("courier_attempts", "counter", "attempts ended"),
+    Metric("courier_delivered", "counter", "postbacks delivered"),
+    Metric("courier_retries", "counter", "attempts that will be repeated"),
+    Metric("courier_given_up", "counter", "postbacks given up: dead letters"),
+    Metric("courier_repeats", "counter", "attempts begun that were marked as repeats"),
+    Metric("courier_unknown", "counter", "sends of unknown outcome found after a crash"),
+    Metric("courier_in_flight", "gauge", "requests in flight"),
+    Metric("courier_queued", "gauge", "postbacks waiting in lanes"),
+    Metric("courier_dead", "gauge", "dead letters held"),
+    Metric("courier_lanes_active", "gauge", "lanes with work"),
+    Metric("courier_latency_p50_ms", "gauge", "median of accepted call to delivered postback, last second"),
+    Metric("courier_latency_p99_ms", "gauge", "99th percentile of the same"),
+    Metric("courier_lag_frames", "gauge", "postbacks in the outbox not taken yet"),
+    # archivist
+    Metric("archive_rows", "counter", "rows archived"),
+    Metric("archive_segments", "counter", "segments written"),
+    Metric("archive_compacted", "counter", "segments merged away"),
+    Metric("archive_lag_frames", "gauge", "frames not archived yet"),
+    # every role
+    Metric("catalog_version", "gauge", "catalog version in use"),
+    Metric("catalog_refused", "counter", "catalog versions that were refused as broken"),
+    Metric("role_restarts", "counter", "times the supervisor started a role again"),
+    Metric("errors", "counter", "errors that a role survived"),
+)
+
+NAMES = frozenset(metric.name for metric in METRICS)
