@@ -110,6 +110,7 @@ ERRORS: dict[str, ErrorSpec] = {
     "data_unwritable": ErrorSpec(0, False, "the data folder cannot be written", "check its owner and free space"),
     "door_in_use": ErrorSpec(0, False, "another process holds this door number", "give the door another number"),
     "port_in_use": ErrorSpec(0, False, "another program listens on this port", "stop it, or choose another port"),
+    "cannot_listen": ErrorSpec(0, False, "no socket can listen on this address", "check --host and the port"),
     "store_corrupt": ErrorSpec(0, False, "a store's file is damaged", "restore it; run `waypost audit`"),
     "store_gap": ErrorSpec(0, False, "a reader asks for positions that are gone", "run `waypost audit`"),
     "store_out_of_order": ErrorSpec(0, False, "a batch does not start where the store stands", "report this"),
