@@ -1,0 +1,111 @@
+"""Every macro there is: its name, what it means, where it may stand.
+
+Owns: the table and the sets that templates are checked against. Reads and writes nothing.
+Never computes a value: doors, the pipeline and the courier do.
+"""
+
+import difflib
+from enum import StrEnum
+from typing import NamedTuple
+
+SUB_COUNT = 30
+CLICK_PREFIX = "click."
+
+
+class Where(StrEnum):
+    """Where a macro has a value."""
+
+    POSTBACK = "postback"  # computed by the pipeline, committed with the postback
+    OFFER_URL = "offer URL"  # computed by the door at the click
+    ATTEMPT = "attempt"  # in postbacks, computed by the courier for each attempt
+
+
+class MacroName(NamedTuple):
+    """`personal`: the value may single out a device or a person, or is free text that may."""
+
+    name: str
+    meaning: str
+    where: frozenset[Where]
+    personal: bool = False
+
+
+_BOTH = frozenset({Where.POSTBACK, Where.OFFER_URL})
+_POSTBACK = frozenset({Where.POSTBACK})
+_ATTEMPT = frozenset({Where.ATTEMPT})
+
+_ROWS = (
+    MacroName("click_id", "Waypost's id of the click", _BOTH),
+    MacroName("external_id", "the partner's own id of the click, as the click brought it", _BOTH, personal=True),
+    *(
+        MacroName(f"sub{number}", f"the click's sub-id {number}", _BOTH, personal=True)
+        for number in range(1, SUB_COUNT + 1)
+    ),
+    MacroName("source", "the site or placement that the click came from", _BOTH),
+    MacroName("keyword", "the click's keyword", _BOTH),
+    MacroName("ad_campaign_id", "the partner's campaign", _BOTH),
+    MacroName("creative_id", "the partner's creative", _BOTH),
+    MacroName("cost", "what the click cost", _BOTH),
+    MacroName("link", "the link's name", _BOTH),
+    MacroName("offer", "the offer's name", _BOTH),
+    MacroName("partner", "the partner's name", _BOTH),
+    MacroName("advertiser", "the advertiser's name", _POSTBACK),
+    MacroName("goal", "the goal's name", _POSTBACK),
+    MacroName("status", "pending, approved, declined or hold", _POSTBACK),
+    MacroName("payout", "what we owe the partner, with the currency's decimals", _POSTBACK),
+    MacroName("currency", "the payout's currency", _POSTBACK),
+    MacroName("revenue", "what the advertiser owes us", _POSTBACK),
+    MacroName("sum", "the order's value", _POSTBACK),
+    MacroName("sum_currency", "the sum's currency", _POSTBACK),
+    MacroName("txn_id", "the advertiser's transaction id", _POSTBACK, personal=True),
+    MacroName("conversion_id", "Waypost's id of the conversion", _POSTBACK),
+    MacroName("click_time", "when the click came, Unix seconds", _POSTBACK),
+    MacroName("conversion_time", "when the conversion came, Unix seconds", _POSTBACK),
+    MacroName("test", "1 for a test, otherwise 0", _POSTBACK),
+    MacroName("postback_id", "the postback's id, the same at every attempt", _ATTEMPT),
+    MacroName("attempt", "the attempt's number, from 1", _ATTEMPT),
+    MacroName("is_repeat", "1 at every attempt after the first, otherwise 0", _ATTEMPT),
+)
+
+MACROS: dict[str, MacroName] = {row.name: row for row in _ROWS}
+CLICK_FIELD = MacroName("click.NAME", "any other parameter of the click's URL, by its name", _BOTH, personal=True)
+
+
+def find_macro(name: str) -> MacroName | None:
+    """The macro's row; `click.NAME` answers for every free field."""
+    if name.startswith(CLICK_PREFIX) and len(name) > len(CLICK_PREFIX):
+        return CLICK_FIELD
+    return MACROS.get(name)
+
+
+class NameSet:
+    """The macros that may stand in one kind of template."""
+
+    def __init__(self, title: str, where: frozenset[Where]) -> None:
+        self.title = title
+        self._names = frozenset(row.name for row in _ROWS if row.where & where)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._names or (name.startswith(CLICK_PREFIX) and len(name) > len(CLICK_PREFIX))
+
+    def hint(self, name: str) -> str:
+        """What may have been meant, or where the name would have a value."""
+        if name in MACROS:
+            return f"it has a value in: {', '.join(sorted(MACROS[name].where))}"
+        close = did_you_mean(name, self._names)
+        return f"did you mean {{{close}}}?" if close else f"a click's own parameter is {{{CLICK_PREFIX}{name}}}"
+
+
+def did_you_mean(name: str, names: frozenset[str]) -> str:
+    """The closest of the names, or an empty text; case and the signs between words do not count."""
+    plain = {_plain(known): known for known in sorted(names)}
+    close = difflib.get_close_matches(_plain(name)[:64], list(plain), n=1, cutoff=0.75)
+    return plain[close[0]] if close else ""
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
+
+
+IN_POSTBACK = NameSet("a postback", frozenset({Where.POSTBACK, Where.ATTEMPT}))
+IN_OFFER_URL = NameSet("an offer's URL", frozenset({Where.OFFER_URL}))
+ANYWHERE = NameSet("any template", frozenset(Where))
