@@ -49,6 +49,7 @@ ERRORS: dict[str, ErrorSpec] = {
     "journal_full": ErrorSpec(
         503, True, "the journal has reached its bound on disk", "look for the lagging reader, then try again"
     ),
+    "internal_error": ErrorSpec(500, False, "the door made a mistake", "see the door's log, and report this"),
     "no_catalog": ErrorSpec(503, True, "no catalog has been applied yet", "run `waypost catalog apply`"),
     # --- catalog: what a wrong file gets -------------------------------------------------------------
     "catalog_not_found": ErrorSpec(0, False, "the catalog file or folder is not there", "check --catalog"),
@@ -78,6 +79,9 @@ ERRORS: dict[str, ErrorSpec] = {
     "macro_too_large": ErrorSpec(0, False, "template or output is over its bound", "shorten it"),
     "macro_value": ErrorSpec(0, False, "a filter cannot work on this value", "check the value, or add default()"),
     "macro_not_url": ErrorSpec(0, False, "the template is not an http or https URL", "write a whole URL"),
+    "macro_adapted": ErrorSpec(0, False, "translated, with a difference", "check that it is meant so"),
+    "macro_unfilled": ErrorSpec(0, False, "a macro that no click parameter fills", "add the parameter to the click URL"),
+    "macro_missing": ErrorSpec(0, False, "a template without any macro", "add the macros that tell postbacks apart"),
     # --- checks: why a call was refused (docs/checks.md) are in stages/checks.py, with their texts ----
     # --- pipeline ------------------------------------------------------------------------------------
     "poisonous_item": ErrorSpec(0, False, "an item could not be processed; it was set aside", "see `waypost trace`"),

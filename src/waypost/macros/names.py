@@ -97,9 +97,13 @@ class NameSet:
 
 def did_you_mean(name: str, names: frozenset[str]) -> str:
     """The closest of the names, or an empty text; case and the signs between words do not count."""
-    plain = {_plain(known): known for known in sorted(names)}
-    close = difflib.get_close_matches(_plain(name)[:64], list(plain), n=1, cutoff=0.75)
-    return plain[close[0]] if close else ""
+    matcher = difflib.SequenceMatcher(b=_plain(name)[:64], autojunk=False)
+    best, best_ratio = "", 0.79
+    for known in sorted(names):
+        matcher.set_seq1(_plain(known))
+        if matcher.quick_ratio() > best_ratio and matcher.ratio() > best_ratio:
+            best, best_ratio = known, matcher.ratio()
+    return best
 
 
 def _plain(name: str) -> str:

@@ -1,0 +1,53 @@
+"""What a translation answers: the text, and the problems a person should look at.
+
+Owns: Problem and Translation. Reads and writes nothing. Never knows a dialect.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+from waypost.errors import ERRORS
+from waypost.macros.syntax import MacroError
+
+
+class Severity(StrEnum):
+    """An error refuses the template, a warning does not."""
+
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Problem(NamedTuple):
+    """`code` is one of errors.py; `column` counts characters of the given text from 1, 0 is the whole text."""
+
+    severity: Severity
+    code: str
+    column: int
+    detail: str
+    hint: str
+
+
+class Translation(NamedTuple):
+    """`text` is None where a problem is an error. `click_parameters`: the dialect's parameter → ours."""
+
+    text: str | None
+    problems: tuple[Problem, ...] = ()
+    click_parameters: Mapping[str, str] = {}
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        return tuple(problem for problem in self.problems if problem.severity is Severity.ERROR)
+
+
+def error(code: str, detail: str, *, column: int = 0, hint: str = "") -> Problem:
+    return Problem(Severity.ERROR, code, column, detail, hint or ERRORS[code].remedy)
+
+
+def warning(code: str, detail: str, *, column: int = 0, hint: str = "") -> Problem:
+    return Problem(Severity.WARNING, code, column, detail, hint or ERRORS[code].remedy)
+
+
+def problem_of(fault: MacroError, *, column: int | None = None) -> Problem:
+    """The error as a problem; `column` where the text at fault is not the one that was given."""
+    return error(fault.code, fault.bare_detail, column=fault.column if column is None else column, hint=fault.hint)
