@@ -54,6 +54,7 @@ class Advertiser(Item, frozen=True):
     """`token` is the secret itself or a reference (`env:NAME`, `file:PATH`), resolved by the role that loads it.
 
     `parameters`: canonical name → the names it may come under. `statuses`: inbound value → status.
+    `currency` is that of amounts in calls that name none.
     """
 
     no: int
@@ -64,6 +65,7 @@ class Advertiser(Item, frozen=True):
     statuses: dict[str, str] = {}
     active: bool = True
     place: str = ""
+    currency: str = "USD"
 
 
 class Offer(Item, frozen=True):
@@ -110,7 +112,7 @@ class Delivery(Item, frozen=True):
 
 
 class Partner(Item, frozen=True):
-    """`active: no` refuses their conversions; their rules make postbacks."""
+    """`active: false` refuses their conversions; their rules make postbacks."""
 
     no: int
     name: str

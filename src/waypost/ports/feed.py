@@ -15,9 +15,9 @@ import msgspec
 
 
 class Block(msgspec.Struct, frozen=True):
-    """Frames committed together. `watermark_ms`: no later frame of this feed has an older time than this.
+    """Frames committed together, one or more. `watermark_ms`: no later frame of this feed has an older time than this.
 
-    A block with `count` 0 is a heartbeat: it moves the watermark only. `data` is `model.wire`'s block form.
+    `data` is `model.wire`'s block form.
     """
 
     first: int
@@ -32,7 +32,10 @@ class Block(msgspec.Struct, frozen=True):
 
 
 class Head(msgspec.Struct, frozen=True):
-    """Where a feed stands: `first` is the lowest position still held, `end` the next to be written."""
+    """Where a feed stands: `first` is the lowest position still held, `end` the next to be written.
+
+    A reader that has read up to `end` may rely on `watermark_ms`, which a heartbeat moves without a block.
+    """
 
     first: int
     end: int
@@ -48,12 +51,16 @@ class Feed(Protocol):
     def read(self, position: int, frames_max: int) -> list[Block]:
         """Blocks from `position` on, in order, until `frames_max` frames are reached (at least one block if any).
 
-        `position` is a block's end, as a former read gave it, or 0. Heartbeats behind it are included (they are
-        cheap and idempotent). Empty when nothing new is there. Raises WaypostError `store_gap` if the position was
-        dropped or lies inside a block, `store_corrupt` if blocks do not follow each other.
+        `position` is a block's end, as a former read gave it, or 0. Empty when nothing new is there. Raises
+        WaypostError `store_gap` if the position was dropped or lies inside a block, `store_corrupt` if blocks do not
+        follow each other.
         """
 
-    def head(self) -> Head: ...
+    def head(self) -> Head:
+        """Where the feed stands now; `end` and `watermark_ms` belong together."""
+
+    def problems(self) -> list[str]:
+        """What in this store disagrees with itself, in words that name the item; empty when all is well."""
 
     def close(self) -> None: ...
 
@@ -76,11 +83,12 @@ class Journal(Protocol):
         """Commits the encoded frames as one block; durable on return. Answers the first frame's position.
 
         Raises WaypostError `journal_full` (bound on disk reached) or `journal_unavailable` (disk full, I/O error).
-        After `journal_unavailable` nothing of the block is readable; the caller may try a new append.
+        After `journal_unavailable` it is unknown whether the block will be read: nobody may have been told that it was
+        accepted, and a second append of the same frames may make them appear twice. The caller may try new appends.
         """
 
     def heartbeat(self, *, at_ms: int, watermark_ms: int) -> None:
-        """Commits a block without frames."""
+        """Moves the head's watermark without a block. Raises as `append` does."""
 
     def trim(self, below: int) -> int:
         """Drops whole segments whose frames all lie below `below`; answers the lowest position still held."""

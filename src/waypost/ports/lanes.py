@@ -31,7 +31,7 @@ class LaneItem(msgspec.Struct, frozen=True):
     id: str
     state: ItemState
     attempt: int
-    due_ms: int
+    due_ms: int  # 0 before the first attempt, so that retries never stand before it; in flight, when it was begun
     first_ms: int  # when the first attempt was begun; 0 before it
     frame: bytes  # the PostbackOut, encoded
     unknown: bool = False  # the last attempt's outcome was lost in a crash
@@ -67,13 +67,20 @@ class LaneBatch(msgspec.Struct):
 class Lanes(Protocol):
     """One shard. Opening for writing takes its lock and the next fencing number."""
 
+    def owns(self, lane: int) -> bool:
+        """Whether the lane belongs to this shard."""
+
     @property
     def fence(self) -> int:
         """This owner's fencing number; a write under an older one raises WaypostError `fenced`."""
 
     def apply(self, batch: LaneBatch) -> None:
-        """One transaction; durable on return. Idempotent by outbox position, by (seq, attempt) and by journal
-        position: what was applied is skipped. Raises `store_out_of_order` where a range would leave a gap."""
+        """One transaction, in the order taken, outcomes, intents; durable on return.
+
+        Idempotent by outbox position, by (seq, attempt) and by journal position: what was applied is skipped. An
+        outcome counts for the attempt that is in flight, or whose outcome is unknown, and for no other. Raises
+        `store_out_of_order` where a range would leave a gap, `data_unwritable` where the same batch may be tried
+        again."""
 
     def outbox_position(self) -> int: ...
 
@@ -94,5 +101,8 @@ class Lanes(Protocol):
         """All items, in outbox order."""
 
     def item(self, id: str) -> LaneItem | None: ...
+
+    def problems(self) -> list[str]:
+        """What in this store disagrees with itself, in words that name the item; empty when all is well."""
 
     def close(self) -> None: ...

@@ -7,11 +7,12 @@ on one shard, so an engine that can only commit within a partition runs a shard 
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import msgspec
 
-from waypost.model.frames import BatchRecord, Conversion, Decision, PostbackIn, PostbackOut
+from waypost.model.frames import BatchRecord, Conversion, PostbackIn
 from waypost.ports.feed import Feed
 
 
@@ -28,12 +29,19 @@ class Parked(msgspec.Struct, frozen=True):
 
 
 class LedgerChanges(msgspec.Struct):
-    """All that one batch changes. `caps` are increments by cap key; conversions are whole new values."""
+    """All that one batch changes.
+
+    `decisions` and `postbacks` are encoded Decision and PostbackOut frames: the pipeline encodes each by itself, so
+    that one that cannot be encoded is set aside alone. `created` and `updated` are whole conversions, none in both
+    (one that is created and changed within the batch is created). `caps` are increments by cap key. `released` names
+    parked calls of earlier batches that are decided now.
+    """
 
     record: BatchRecord
-    decisions: list[Decision]
-    conversions: list[Conversion]
-    postbacks: list[PostbackOut]
+    decisions: list[bytes]
+    created: list[Conversion]
+    updated: list[Conversion]
+    postbacks: list[bytes]
     caps: dict[str, int]
     parked: list[Parked]
     released: list[tuple[str, int]]
@@ -81,5 +89,11 @@ class Ledger(Protocol):
 
     def trim(self, log_below: int, outbox_below: int) -> None:
         """Drops whole blocks of the feeds below these positions."""
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Of a reader: all that is read from this object within it, feeds apart, is as of one commit."""
+
+    def problems(self) -> list[str]:
+        """What in this store disagrees with itself, in words that name the item; empty when all is well."""
 
     def close(self) -> None: ...

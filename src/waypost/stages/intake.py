@@ -1,0 +1,126 @@
+"""Decode: the raw bytes of a postback-in become named values, by the advertiser's aliases.
+
+Input: a PostbackIn frame and the advertiser it is judged for. Output: `Call`, text values by canonical name.
+Pure. Never judges a value: a malformed sum stays text here, and a check says so.
+"""
+
+from typing import NamedTuple
+from urllib.parse import unquote_plus
+
+import msgspec
+
+from waypost.catalog.model import Advertiser
+from waypost.model.frames import PostbackIn
+
+CANONICAL = (
+    "click_id",
+    "goal",
+    "status",
+    "sum",
+    "payout",
+    "currency",
+    "txn_id",
+    "token",
+    "pending_status",
+    "approved_status",
+    "declined_status",
+)
+_LISTS = frozenset(("pending_status", "approved_status", "declined_status"))
+PARAMETERS_MAX = 200
+
+
+class Call(NamedTuple):
+    """A decoded call: `values` by canonical name (absent and empty are the same), all parameters as they came."""
+
+    values: dict[str, str]
+    parameters: dict[str, str]
+    status_map: dict[str, str]  # inbound value → status, as the URL itself says it
+
+
+def decode_pairs(data: bytes) -> dict[str, str]:
+    """A query string or form body as a dict; of a repeated name the first value counts. At most PARAMETERS_MAX."""
+    if not data:
+        return {}
+    text = data.decode("utf-8", "replace")
+    is_plain = "%" not in text and "+" not in text
+    found: dict[str, str] = {}
+    for piece in text.split("&", PARAMETERS_MAX)[:PARAMETERS_MAX]:
+        name, _, value = piece.partition("=")
+        if not is_plain:
+            name, value = unquote_plus(name), unquote_plus(value)
+        if name and name not in found:
+            found[name] = value
+    return found
+
+
+def decode_parameters(call: PostbackIn) -> dict[str, str]:
+    """All parameters of a call: query first, then the form or JSON body. Raises ValueError on a body that is neither.
+
+    JSON: an object; its scalars become text as JSON writes them, deeper values are left out.
+    """
+    found = decode_pairs(call.query)
+    if not call.body:
+        return found
+    kind = call.content_type.partition(";")[0].strip().lower()
+    if kind == "application/json" or (not kind and call.body[:1] == b"{"):
+        more = _decode_json(call.body)
+    elif kind in ("application/x-www-form-urlencoded", ""):
+        more = decode_pairs(call.body)
+    else:
+        raise ValueError(f"a body of type {kind} is not understood")
+    for name, value in more.items():
+        found.setdefault(name, value)
+    return found
+
+
+def _decode_json(body: bytes) -> dict[str, str]:
+    try:
+        content = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise ValueError(f"the body is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError("the JSON body is not an object")
+    found: dict[str, str] = {}
+    for name, value in list(content.items())[:PARAMETERS_MAX]:
+        if isinstance(value, str):
+            found[name] = value
+        elif isinstance(value, bool):
+            found[name] = "true" if value else "false"
+        elif isinstance(value, int | float):
+            found[name] = str(value)
+    return found
+
+
+class Aliases:
+    """An advertiser's parameter names, turned round: inbound name → canonical name. Made once a catalog version."""
+
+    def __init__(self, advertiser: Advertiser | None) -> None:
+        self._canonical = {name: name for name in CANONICAL}
+        configured = advertiser.parameters if advertiser is not None else {}
+        for canonical, names in configured.items():
+            for name in names:
+                self._canonical[name] = canonical
+
+    def call(self, parameters: dict[str, str]) -> Call:
+        """The canonical values; several names that mean the same list of statuses are joined."""
+        values: dict[str, str] = {}
+        canonical = self._canonical
+        for name, value in parameters.items():
+            target = canonical.get(name)
+            if target is None or not value:
+                continue
+            if target not in values:
+                values[target] = value.strip()
+            elif target in _LISTS:
+                values[target] = f"{values[target]},{value}"
+        return Call(values, parameters, _status_map(values) if len(values) > 3 else {})
+
+
+def _status_map(values: dict[str, str]) -> dict[str, str]:
+    """`lead_status=2,5` and the like: what the URL says of its own status values. Earlier statuses win."""
+    found: dict[str, str] = {}
+    for status in ("approved", "pending", "declined"):
+        for value in values.get(f"{status}_status", "").split(","):
+            if value.strip():
+                found.setdefault(value.strip().lower(), status)
+    return found

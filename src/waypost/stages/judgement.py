@@ -1,0 +1,253 @@
+"""Judgement: from a case to its decision and all that follows from it.
+
+Input: a resolved case, the conversion that has its identity, the caps' counters, `now_ms`.
+Output: `Judgement`. Pure: counters and conversions are changed by the caller, from what is answered here.
+Durable before: the call's frame. Never does: sends, stores, reads a clock.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from waypost.catalog.model import Cap
+from waypost.model.frames import Conversion, Decision, PostbackOut, RuleOutcome, Status, Verdict
+from waypost.model.ids import postback_text
+from waypost.stages.attribution import credit
+from waypost.stages.caps import counter_key
+from waypost.stages.case import Case
+from waypost.stages.checks import CheckLimits, Findings, run_checks
+from waypost.stages.privacy import sendable
+from waypost.stages.rules import select
+from waypost.stages.values import value_of
+
+_STATUSES: dict[str, Status] = {status.value: status for status in Status}
+
+
+class Judgement(NamedTuple):
+    """`conversion` is the whole new state (None: unchanged); `is_new` tells creation from update."""
+
+    decision: Decision
+    conversion: Conversion | None
+    is_new: bool
+    postbacks: tuple[PostbackOut, ...]
+    caps: Mapping[str, int]
+
+
+_NO_CAPS: Mapping[str, int] = {}
+
+
+def judge(case: Case, counters: Mapping[str, int], limits: CheckLimits, catalog: int) -> Judgement:
+    """The verdict on one case and its consequences."""
+    uses = _caps_used(case)
+    case.cap_used_up = _cap_used_up(uses, counters) if uses else None
+    findings = run_checks(case, limits)
+    decision = _decision(case, findings, limits.now_ms, catalog)
+    if findings.code:
+        decision.verdict, decision.code = Verdict.REFUSED, findings.code
+        outcomes, postbacks = _postbacks(case, decision, 0, catalog)
+        decision.rules = outcomes
+        return Judgement(decision, None, False, postbacks, _NO_CAPS)
+    if case.existing is None:
+        conversion = _created(case, decision, findings, uses)
+        caps = dict.fromkeys((key for key, _ in conversion.caps), 1) if conversion.caps else _NO_CAPS
+    else:
+        changed = _updated(case, case.existing, decision, uses)
+        if changed is None:
+            decision.verdict, decision.code = Verdict.DUPLICATE, "duplicate"
+            decision.rules, _ = _postbacks(case, decision, 0, catalog)
+            return Judgement(decision, None, False, (), _NO_CAPS)
+        conversion = changed
+        caps = _cap_changes(case.existing, conversion)
+    _describe(decision, conversion)
+    decision.rules, postbacks = _postbacks(case, decision, conversion.postbacks, catalog)
+    if postbacks:
+        conversion.postbacks += len(postbacks)
+    return Judgement(decision, conversion, case.existing is None, postbacks, caps)
+
+
+def set_aside(case: Case, code: str, error: str, raw: bytes, now_ms: int, catalog: int) -> Decision:
+    """The decision on an item that could not be judged: kept with its bytes and its error."""
+    decision = Decision(
+        case.where.source, case.where.position, case.frame.receipt, case.frame.at_ms, now_ms, Verdict.SET_ASIDE
+    )
+    decision.code = code
+    decision.details = {"error": error}
+    decision.raw = raw
+    decision.partition = case.frame.partition
+    decision.catalog = catalog
+    decision.test = case.frame.test
+    return decision
+
+
+def _decision(case: Case, findings: Findings, now_ms: int, catalog: int) -> Decision:
+    credited = credit(case)
+    click = case.click_id
+    existing = case.existing
+    # By position: a struct's keywords would cost more than all its checks.
+    return Decision(
+        case.where.source,
+        case.where.position,
+        case.frame.receipt,
+        case.frame.at_ms,
+        now_ms,
+        Verdict.REFUSED,
+        "",  # code
+        findings.letters,
+        findings.details,
+        case.frame.partition,
+        case.advertiser.no if case.advertiser is not None else 0,
+        case.offer.no if case.offer is not None else 0,
+        case.goal.name if case.goal is not None else case.call.values.get("goal", ""),
+        credited.partner if credited is not None else 0,
+        click.route if click is not None else 0,
+        case.click_text,
+        click.ms if click is not None else 0,
+        click.door if click is not None else 0,
+        click.seq if click is not None else 0,
+        case.call.values.get("txn_id", ""),
+        existing.receipt if existing is not None else 0,
+        existing.status if existing is not None else "",
+        case.status,
+        case.order.money,
+        case.revenue,
+        case.reported.money,
+        case.payout,
+        catalog,
+        case.terms_catalog,
+        (),  # rules
+        case.test,
+        case.parked_ms,
+    )
+
+
+def _created(case: Case, decision: Decision, findings: Findings, uses: tuple[tuple[str, Cap], ...]) -> Conversion:
+    assert case.goal is not None and case.offer is not None and case.click_id is not None
+    status = _STATUSES[case.status]
+    if findings.review and status is Status.APPROVED:
+        status = Status.PENDING
+    decision.verdict = Verdict.NEW
+    counted = tuple([(key, 1) for key, _ in uses]) if status is not Status.DECLINED else ()
+    return Conversion(
+        case.frame.receipt,
+        case.identity,
+        case.frame.partition,
+        status,
+        case.click_id.ms,
+        case.click_id.door,
+        case.click_id.seq,
+        case.click_id.route,
+        case.offer.advertiser,
+        case.offer.no,
+        case.goal.name,
+        decision.partner,
+        decision.txn_id,
+        case.order.money,
+        case.revenue,
+        case.reported.money,
+        case.payout,
+        case.terms_catalog,
+        decision.decided_ms,
+        decision.decided_ms,
+        0,  # postbacks
+        counted,
+        case.test,
+    )
+
+
+def _updated(case: Case, known: Conversion, decision: Decision, uses: tuple[tuple[str, Cap], ...]) -> Conversion | None:
+    """The conversion as the call changes it; None if it changes nothing. What the call does not say stays."""
+    changed = msgspec.structs.replace(known, updated_ms=decision.decided_ms)
+    if case.call.values.get("status"):
+        changed.status = _STATUSES[case.status]
+    if case.order.money is not None:
+        changed.sum = case.order.money
+    if case.reported.money is not None:
+        changed.reported = case.reported.money
+    if changed.sum != known.sum or changed.reported != known.reported:
+        changed.payout = case.payout if case.payout is not None else known.payout
+        changed.revenue = case.revenue if case.revenue is not None else known.revenue
+    if (changed.status, changed.sum, changed.reported) == (known.status, known.sum, known.reported):
+        _describe(decision, known)
+        return None
+    if changed.status is Status.DECLINED:
+        changed.caps = ()
+    elif known.status is Status.DECLINED:
+        changed.caps = tuple((key, 1) for key, _ in uses)
+    decision.verdict = Verdict.UPDATED
+    return changed
+
+
+def _describe(decision: Decision, conversion: Conversion) -> None:
+    decision.conversion = conversion.receipt
+    decision.status = conversion.status
+    decision.sum = conversion.sum
+    decision.revenue = conversion.revenue
+    decision.reported = conversion.reported
+    decision.payout = conversion.payout
+
+
+def _caps_used(case: Case) -> tuple[tuple[str, Cap], ...]:
+    """The counters that this call would add to: none for tests, and none where it does not begin to count."""
+    if case.test or case.batch_offer is None or not case.batch_offer.caps or case.goal is None:
+        return ()
+    if case.existing is not None and (
+        case.existing.status is not Status.DECLINED or case.status == "declined" or not case.call.values.get("status")
+    ):
+        return ()
+    if case.existing is None and case.status == "declined":
+        return ()
+    return tuple([(counter_key(cap, case.frame.at_ms), cap) for cap in case.batch_offer.caps])
+
+
+def _cap_used_up(uses: tuple[tuple[str, Cap], ...], counters: Mapping[str, int]) -> str:
+    for key, cap in uses:
+        counted = counters.get(key, 0)
+        if counted >= cap.limit:
+            return f"{counted} of {cap.limit} {cap.count} per {cap.per} are used ({key.rpartition('@')[2]})"
+    return ""
+
+
+def _cap_changes(before: Conversion, after: Conversion) -> Mapping[str, int]:
+    if before.caps == after.caps:
+        return _NO_CAPS
+    changes: dict[str, int] = {}
+    for key, counted in after.caps:
+        changes[key] = changes.get(key, 0) + counted
+    for key, counted in before.caps:
+        changes[key] = changes.get(key, 0) - counted
+    return changes
+
+
+def _postbacks(
+    case: Case, decision: Decision, before: int, catalog: int
+) -> tuple[tuple[RuleOutcome, ...], tuple[PostbackOut, ...]]:
+    """What each of the partner's rules does; postbacks are numbered behind those of earlier decisions."""
+    if case.partner is None:
+        return (), ()
+    outcomes: list[RuleOutcome] = []
+    postbacks: list[PostbackOut] = []
+    named = decision.receipt if decision.verdict is Verdict.REFUSED else decision.conversion
+    offer = case.offer.name if case.offer is not None else ""
+    for rule, stopped in select(case.partner.rules, decision, offer):
+        if stopped:
+            outcomes.append(RuleOutcome(rule.no, "", stopped))
+            continue
+        identifier = postback_text(named, before + len(postbacks) + 1)
+        outcomes.append(RuleOutcome(rule.no, identifier))
+        postbacks.append(
+            PostbackOut(
+                identifier,
+                case.partner.no,
+                case.partner.no,
+                decision.partition,
+                decision.conversion,
+                catalog,
+                rule.no,
+                decision.decided_ms,
+                decision.at_ms,
+                {name: value_of(name, case, decision) for name in sendable(rule.macros)},
+                decision.test,
+            )
+        )
+    return tuple(outcomes), tuple(postbacks)
