@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.crash import run_and_kill
 
+from support.crash import run_and_kill
 from waypost.engines.sqlite.click_store import DAY_MS, SqliteClickStore
 from waypost.errors import WaypostError
 from waypost.model.ids import ClickKey

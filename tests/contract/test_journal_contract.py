@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from support.clock import FakeClock
 from support.crash import run_and_kill
-
 from waypost.engines.sqlite.journal import SqliteFeeds, SqliteJournal
 from waypost.errors import WaypostError
 from waypost.model.frames import OperatorChange

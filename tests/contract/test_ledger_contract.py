@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support.crash import run_and_kill
 from support.traffic import START_MS, call
-
 from waypost.engines.sqlite.ledger import SqliteLedger
 from waypost.errors import WaypostError
 from waypost.model.frames import BatchRecord, Conversion, Decision, PostbackOut, SourceRange, Status, Verdict

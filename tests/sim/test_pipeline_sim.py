@@ -1,0 +1,338 @@
+"""The pipeline over real SQLite engines, with seeded traffic, a clock that tests move, and crashes anywhere.
+
+A failure prints its seed: `pytest tests/sim -k 'seed'`.
+"""
+
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from support.catalogs import MemoryCatalogs, design_view
+from support.clock import FakeClock
+from support.traffic import RING, START_MS, call, click, click_id
+from waypost.engines.local.positions import FilePositions
+from waypost.engines.sqlite.click_store import SqliteClickStore
+from waypost.engines.sqlite.journal import SqliteFeeds, SqliteJournal
+from waypost.engines.sqlite.ledger import SqliteLedger
+from waypost.errors import WaypostError
+from waypost.model.frames import BatchRecord, Decision, PostbackIn, PostbackOut, Verdict
+from waypost.model.wire import decode_block, encode_frame
+from waypost.ports.feed import Feed
+from waypost.runtime.pipeline import Pipeline
+from waypost.settings import PipelineSettings, load_settings
+from waypost.telemetry.stats import Stats
+
+
+class World:
+    """A data folder with door journals, and pipelines that may die over it."""
+
+    def __init__(self, root: Path, *, limit: int = 100_000, **settings: int) -> None:
+        self.root = root
+        self.clock = FakeClock(START_MS + 1_000_000)
+        self.catalogs = MemoryCatalogs(design_view(limit=limit))
+        self.settings: PipelineSettings = msgspec.structs.replace(load_settings(None, {}).pipeline, **settings)
+        self.doors = [self.journal(f"door-{number}") for number in range(2)]
+
+    def journal(self, source: str) -> SqliteJournal:
+        return SqliteJournal(self.root / "journal", source, load_settings(None, {}).journal, self.clock)
+
+    def pipeline(self) -> Pipeline:
+        return Pipeline(
+            feeds=SqliteFeeds(self.root / "journal"),
+            positions=FilePositions(self.root / "positions"),
+            clicks=SqliteClickStore(self.root / "clicks"),
+            ledger=SqliteLedger(self.root / "ledger" / "ledger.db"),
+            catalogs=self.catalogs,
+            ring=RING,
+            settings=self.settings,
+            clock=self.clock,
+            stats=Stats("pipeline"),
+        )
+
+    def append(self, door: int, *frames: Any, watermark_ms: int = 0) -> None:
+        latest = max([getattr(frame, "ms", 0) or getattr(frame, "at_ms", 0) for frame in frames], default=0)
+        self.doors[door].append(
+            [encode_frame(frame) for frame in frames], at_ms=latest, watermark_ms=watermark_ms or latest
+        )
+
+    def drain(self) -> Pipeline:
+        pipeline = self.pipeline()
+        while pipeline.step():
+            pass
+        return pipeline
+
+    def ledger(self) -> SqliteLedger:
+        return SqliteLedger(self.root / "ledger" / "ledger.db", read_only=True)
+
+    def log(self) -> list[Any]:
+        return frames_of(self.ledger().log())
+
+    def decisions(self) -> list[Decision]:
+        return [frame for frame in self.log() if isinstance(frame, Decision)]
+
+    def postbacks(self) -> list[PostbackOut]:
+        return frames_of(self.ledger().outbox())
+
+
+def frames_of(feed: Feed) -> list[Any]:
+    found: list[Any] = []
+    position = 0
+    while blocks := feed.read(position, 1000):
+        for block in blocks:
+            found += decode_block(block.data, block.count)
+            position = block.end
+    return found
+
+
+def test_a_click_and_its_postback(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    one = click(START_MS)
+    world.append(0, one)
+    world.append(1, call(START_MS + 5, f"click_id={click_id(one)}&goal=install"))
+    world.drain()
+    (decision,) = world.decisions()
+    assert (decision.source, decision.position, decision.verdict) == ("door-1", 0, Verdict.NEW)
+    assert [postback.id for postback in world.postbacks()] == [decision.rules[0].postback]
+    assert world.ledger().problems() == []
+
+
+def test_a_call_before_its_click_is_parked_and_released_by_the_click(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    one = click(START_MS)
+    world.append(1, call(START_MS + 5, f"click_id={click_id(one)}&goal=install"))
+    world.drain()
+    assert world.decisions() == [] and len(world.ledger().parked()) == 1
+    world.append(0, one, watermark_ms=START_MS + 1)
+    world.drain()
+    (decision,) = world.decisions()
+    assert decision.verdict is Verdict.NEW and decision.parked_ms == world.clock.now_ms()
+    assert world.ledger().parked() == [] and world.ledger().problems() == []
+
+
+def test_a_call_whose_click_never_was_is_refused_once_the_door_is_beyond_it(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.append(1, call(START_MS + 5, f"click_id={click_id(click(START_MS))}&goal=install"))
+    world.drain()
+    world.doors[0].heartbeat(at_ms=START_MS, watermark_ms=START_MS)
+    world.drain()
+    assert world.decisions() == [], "a click of that very millisecond may still come"
+    world.doors[0].heartbeat(at_ms=START_MS, watermark_ms=START_MS + 1)
+    world.drain()
+    assert [one.code for one in world.decisions()] == ["click_not_found"]
+
+
+def test_a_call_whose_door_is_silent_waits_for_the_maximum_only(tmp_path: Path) -> None:
+    world = World(tmp_path, park_max_ms=60_000)
+    world.append(1, call(START_MS + 5, f"click_id={click_id(click(START_MS, door=9))}&goal=install"))
+    world.drain()
+    world.clock.sleep_ms(59_999)
+    world.drain()
+    assert world.decisions() == []
+    world.clock.sleep_ms(1)
+    world.drain()
+    (decision,) = world.decisions()
+    assert (decision.verdict, decision.code) == (Verdict.REFUSED, "click_not_arrived")
+
+
+def test_a_parked_call_holds_up_nobody(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    one = click(START_MS)
+    world.append(0, one, watermark_ms=START_MS + 1)
+    world.append(
+        1,
+        call(START_MS + 5, f"click_id={click_id(click(START_MS, door=9))}&goal=install"),
+        call(START_MS + 5, f"click_id={click_id(one)}&goal=install", 1),
+    )
+    world.drain()
+    assert [decision.position for decision in world.decisions()] == [1]
+
+
+def test_poison_is_set_aside_with_its_bytes_and_holds_up_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path)
+    one = click(START_MS)
+    poison = call(START_MS + 5, f"click_id={click_id(one)}&goal=poison")
+    world.append(0, one, watermark_ms=START_MS + 1)
+    world.append(1, poison, call(START_MS + 6, f"click_id={click_id(one)}&goal=install", 1))
+    world.doors[1].append([b"\x93\x7f\x01\x02", encode_frame(one)], at_ms=1, watermark_ms=1)
+    view = world.catalogs.open(1)
+    whole = view.offer
+    mines = [RuntimeError("mine")]
+
+    def offer(no: int) -> Any:
+        if mines:
+            raise mines.pop()
+        return whole(no)
+
+    monkeypatch.setattr(view, "offer", offer)
+    world.drain()
+    by_position = {decision.position: decision for decision in world.decisions()}
+    assert by_position[0].verdict is Verdict.SET_ASIDE and by_position[0].code == "poisonous_item"
+    assert by_position[0].raw == encode_frame(poison) and "mine" in by_position[0].details["error"]
+    assert by_position[1].verdict is Verdict.NEW
+    assert by_position[2].code == "unreadable_frame" and by_position[2].raw == b"\x93\x7f\x01\x02"
+
+
+def test_a_cap_is_exact_over_batches_and_restarts(tmp_path: Path) -> None:
+    world = World(tmp_path, limit=25, batch_frames_max=7)
+    clicks = [click(START_MS + nth) for nth in range(60)]
+    world.append(0, *clicks, watermark_ms=START_MS + 100)
+    for nth, one in enumerate(clicks):
+        world.append(1, call(START_MS + 200 + nth, f"click_id={click_id(one)}&goal=install"))
+        if nth % 13 == 0:
+            world.drain()
+    world.drain()
+    counts = Counter(decision.code for decision in world.decisions())
+    assert counts == {"": 25, "cap_reached": 35}
+    assert list(world.ledger().caps().values()) == [25]
+
+
+def traffic(world: World, seed: int, count: int = 150) -> None:
+    """Clicks and calls on two doors in a random order: duplicates, updates, early calls, junk."""
+    rng = random.Random(seed)
+    now = START_MS
+    known: list[str] = []
+    for nth in range(count):
+        now += rng.randrange(1, 50)
+        door = rng.randrange(2)
+        kind = rng.random()
+        if kind < 0.4 or not known:
+            one = click(now, nth % 100, door=door, route=rng.choice((1, 2)), query=f"sub1=s{nth}")
+            known.append(click_id(one))
+            late = rng.random() < 0.2
+            if late:  # the call comes first
+                world.append(1 - door, call(now, f"click_id={click_id(one)}&goal=install&txn_id=e{nth}"))
+            world.append(door, one)
+        else:
+            goal = rng.choice(("install", "purchase", "nothing"))
+            status = rng.choice(("", "approved", "pending", "declined"))
+            query = f"click_id={rng.choice(known)}&goal={goal}&sum={rng.randrange(1, 99)}&status={status}"
+            query += rng.choice(("", f"&txn_id=t{rng.randrange(20)}"))
+            world.append(door, call(now, query, nth % 1000, door=door))
+    for door in (0, 1):
+        world.doors[door].heartbeat(at_ms=now, watermark_ms=now + 1)
+
+
+class CrashError(Exception):
+    pass
+
+
+def crash_after(pipeline: Pipeline, rng: random.Random) -> None:
+    """Makes one of the pipeline's writes die before or after it happens."""
+    target, name = rng.choice(((pipeline._clicks, "apply"), (pipeline._ledger, "apply")))
+    whole = getattr(target, name)
+    after = rng.random() < 0.5
+    countdown = [rng.randrange(1, 4)]
+
+    def dying(argument: Any) -> None:
+        countdown[0] -= 1
+        if countdown[0] > 0:
+            whole(argument)
+            return
+        if after:
+            whole(argument)
+        raise CrashError
+
+    setattr(target, name, dying)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_crashes_anywhere_change_no_decision(tmp_path: Path, seed: int) -> None:
+    calm, rough = (World(tmp_path / name, batch_frames_max=20) for name in ("calm", "rough"))
+    traffic(calm, seed)
+    traffic(rough, seed)
+    calm.drain()
+    rng = random.Random(seed)
+    for _ in range(200):
+        pipeline = rough.pipeline()
+        crash_after(pipeline, rng)
+        try:
+            while pipeline.step():
+                pass
+            break
+        except CrashError:
+            pass
+        finally:
+            pipeline.close()
+    rough.drain()
+
+    def essence(world: World) -> list[tuple[Any, ...]]:
+        return sorted((d.source, d.position, d.verdict, d.code, d.status, str(d.payout)) for d in world.decisions())
+
+    assert essence(calm) == essence(rough), f"seed {seed}"
+    assert sorted(p.id for p in calm.postbacks()) == sorted(p.id for p in rough.postbacks()), f"seed {seed}"
+    assert calm.ledger().caps() == rough.ledger().caps(), f"seed {seed}"
+    assert rough.ledger().problems() == []
+    feeds = SqliteFeeds(rough.root / "journal")
+    accepted = sum(isinstance(f, PostbackIn) for n in range(2) for f in frames_of(feeds.open(f"door-{n}")))
+    assert accepted == len(rough.decisions()) + len(rough.ledger().parked())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_same_journals_and_batch_records_give_the_same_bytes(tmp_path: Path, seed: int) -> None:
+    """Law 3: fed the recorded ranges at the recorded times, a fresh pipeline writes the same log."""
+    world = World(tmp_path / "first", batch_frames_max=15)
+    traffic(world, seed)
+    world.drain()
+    records = [frame for frame in world.log() if isinstance(frame, BatchRecord)]
+    again = World(tmp_path / "second")
+    traffic(again, seed)
+    pipeline = again.pipeline()
+    for record in records:
+        again.clock.advance(record.now_ms - again.clock.now_ms())
+        replay_batch(pipeline, record)
+    assert [encode_frame(frame) for frame in again.log()] == [encode_frame(frame) for frame in world.log()]
+    assert [encode_frame(p) for p in again.postbacks()] == [encode_frame(p) for p in world.postbacks()]
+
+
+def replay_batch(pipeline: Pipeline, record: BatchRecord) -> None:
+    """One step that takes exactly what the record says was taken."""
+    ranges = {one.source: one for one in record.ranges}
+
+    class Bounded:
+        def __init__(self, feed: Feed) -> None:
+            self.feed = feed
+
+        def read(self, position: int, frames_max: int) -> Any:
+            one = ranges.get(self.feed.name)
+            if one is None or one.start == one.end:
+                return []
+            return [block for block in self.feed.read(position, one.end - one.start) if block.end <= one.end]
+
+        def head(self) -> Any:
+            one = ranges.get(self.feed.name)
+            head = self.feed.head()
+            return msgspec.structs.replace(head, end=one.end, watermark_ms=one.watermark_ms) if one else head
+
+    opened = dict(pipeline._sources())
+    pipeline._open = {source: Bounded(feed) for source, feed in opened.items()}  # type: ignore[misc]
+    pipeline._sources = lambda: sorted(pipeline._open.items())  # type: ignore[method-assign]
+    assert pipeline.step()
+    pipeline._open = opened
+    del pipeline._sources
+
+
+def test_a_full_disk_stops_nothing_for_good(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    one = click(START_MS)
+    world.append(0, one, watermark_ms=START_MS + 1)
+    world.append(1, call(START_MS + 5, f"click_id={click_id(one)}&goal=install"))
+    pipeline = world.pipeline()
+    whole = pipeline._ledger.apply
+    failures = [WaypostError("data_unwritable", "disk full")] * 3
+
+    def failing(changes: Any) -> None:
+        if failures:
+            raise failures.pop()
+        whole(changes)
+
+    pipeline._ledger.apply = failing  # type: ignore[method-assign]
+    rounds = iter([False] * 6 + [True] * 100)
+    pipeline.run(lambda: next(rounds))
+    assert [decision.verdict for decision in world.decisions()] == [Verdict.NEW]
+    assert pipeline._stats.values["errors"] == 3
