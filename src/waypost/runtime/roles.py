@@ -13,7 +13,8 @@ from pathlib import Path
 
 from waypost.settings import SupervisorSettings
 
-SUPERVISOR_VARIABLE = "WAYPOST_SUPERVISOR"  # the supervisor's pid, so that a role knows whom it follows
+SUPERVISOR_VARIABLE = "WAYPOST_PARENT_PID"  # the supervisor's pid, so that a role knows whom it follows
+_LAST_WORDS_BYTES = 500
 
 
 class RoleState(StrEnum):
@@ -113,6 +114,16 @@ class RoleProcess:
             self.exit_code = self._process.returncode
             self._process = None
         self.state = RoleState.STOPPED
+
+    def last_words(self) -> str:
+        """The end of the log's last line: why a process ended is mostly there."""
+        try:
+            with self.log_file.open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - _LAST_WORDS_BYTES))
+                lines = log.read().decode("utf-8", "replace").strip().splitlines()
+        except OSError:
+            return ""
+        return lines[-1] if lines else ""
 
     def bound_log(self) -> None:
         """Keeps the log below its bound: one older part stays beside it, the file starts anew.

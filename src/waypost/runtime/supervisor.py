@@ -90,7 +90,13 @@ class Supervisor:
         """Notes roles that died and starts again those whose pause is over."""
         for role in self._roles:
             if role.poll(now) and role.state is RoleState.PAUSING:
-                self._log.error("role died", name=role.spec.name, exit_code=role.exit_code, log=str(role.log_file))
+                self._log.error(
+                    "role died",
+                    name=role.spec.name,
+                    exit_code=role.exit_code,
+                    last_words=role.last_words(),
+                    log=str(role.log_file),
+                )
             if role.due(now):
                 role.restart(now)
                 self._stats.add("role_restarts")

@@ -1,0 +1,325 @@
+"""The one place that names concrete engines: builds each role from settings, a data folder's layout and options.
+
+Owns: which engine stands behind which port. Opens stores; what is opened belongs to the role that is built.
+Never runs a role, and holds no logic of one. Engines are imported where they are built, so that a command loads only
+what it needs (DuckDB in the archivist, libcurl in the courier).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from socket import socket
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from waypost.engines.local.clock import SystemClock
+from waypost.errors import WaypostError
+from waypost.layout import Layout
+from waypost.settings import Settings, load_settings
+from waypost.telemetry.stats import Stats
+
+if TYPE_CHECKING:
+    from waypost.catalog.compiled import Compiled
+    from waypost.console.server import Console
+    from waypost.courier.courier import Courier
+    from waypost.doors.door import Door
+    from waypost.engines.sqlite.catalog import AppliedCatalog, SqliteCatalogStore
+    from waypost.explain.sources import ExplainSources
+    from waypost.runtime.archivist import Archivist
+    from waypost.runtime.pipeline import Pipeline
+
+OPERATOR_SOURCE = "operator"
+_APPLY_WAIT_MS = 10_000
+_Store = TypeVar("_Store")
+
+
+class Role(NamedTuple):
+    """What every builder is given: where the data is, how it is set, and where the role counts."""
+
+    layout: Layout
+    settings: Settings
+    clock: SystemClock
+    stats: Stats
+
+
+def make_data_folder(root: Path) -> Layout:
+    """The layout of a data folder, made if it is not there. Raises WaypostError `data_unwritable`."""
+    layout = Layout(root)
+    try:
+        for folder in (layout.root, layout.run, layout.logs, layout.refusals, layout.journals):
+            folder.mkdir(parents=True, exist_ok=True)
+        probe = layout.run / ".writable"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise WaypostError("data_unwritable", str(error), place=str(root)) from error
+    return layout
+
+
+def existing_data_folder(root: Path) -> Layout:
+    """The layout of a data folder that was used before. Raises WaypostError `data_missing`."""
+    layout = Layout(root)
+    if not layout.catalog.is_dir() and not layout.journals.is_dir():
+        raise WaypostError("data_missing", place=str(root))
+    return layout
+
+
+def open_role(root: Path, name: str) -> Role:
+    """A role's surroundings in the data folder `root`, which is made if it is not there."""
+    layout = make_data_folder(root)
+    return Role(layout, load_settings(layout.settings), SystemClock(), Stats(name, layout.run / f"{name}.json"))
+
+
+@contextmanager
+def data_lock(layout: Layout) -> Iterator[None]:
+    """Held by `waypost run`. Raises WaypostError `data_in_use` with the holder's pid."""
+    from waypost.engines.local.keyring import process_lock
+
+    with process_lock(layout.lock, detail="another waypost runs on this data folder"):
+        yield
+
+
+@contextmanager
+def role_lock(layout: Layout, name: str) -> Iterator[None]:
+    """Held by a role while it works: one process of a name. Raises `data_in_use` or `door_in_use`."""
+    from waypost.engines.local.keyring import door_lock, process_lock
+
+    kind, _, number = name.partition("-")
+    if kind == "door":
+        with door_lock(layout, int(number)):
+            yield
+    else:
+        with process_lock(layout.run / f"{name}.lock", detail=f"another {name} runs on this data folder"):
+            yield
+
+
+def wait_for_roles(layout: Layout, names: Sequence[str], clock: SystemClock, wait_ms: int) -> None:
+    """Waits until no process holds these roles: those that a killed supervisor left over are draining.
+
+    Raises WaypostError `data_in_use` or `door_in_use` if one still holds on after `wait_ms`.
+    """
+    deadline_ms = clock.monotonic_ms() + wait_ms
+    for name in names:
+        while True:
+            try:
+                with role_lock(layout, name):
+                    break
+            except WaypostError as error:
+                if error.code not in ("data_in_use", "door_in_use") or clock.monotonic_ms() >= deadline_ms:
+                    raise
+            clock.sleep_ms(20)
+
+
+def open_catalogs(layout: Layout, settings: Settings) -> SqliteCatalogStore:
+    """The catalog versions of a data folder."""
+    from waypost.engines.sqlite.catalog import SqliteCatalogStore
+
+    return SqliteCatalogStore(layout.catalog, cache_items_max=settings.door.catalog_cache_items_max)
+
+
+def check_catalog(path: Path, settings: Settings, *, secrets: bool) -> Compiled:
+    """Reads and compiles a catalog; with `secrets` also what its tokens refer to. Raises a `catalog_*` code."""
+    from waypost.engines.sqlite.catalog import check_catalog as check
+
+    return check(path, settings.catalog, secrets=secrets)
+
+
+def apply_catalog_with_journal(
+    path: Path, layout: Layout, settings: Settings, *, secrets: bool = True
+) -> AppliedCatalog:
+    """Applies the catalog; what comes into force is a frame in the operator's journal.
+
+    Waits a while for another process that applies. Raises WaypostError: a `catalog_*` code, `journal_unavailable`.
+    """
+    from waypost.engines.sqlite.catalog import apply_catalog
+
+    clock = SystemClock()
+    deadline_ms = clock.monotonic_ms() + _APPLY_WAIT_MS
+    while True:
+        try:
+            return apply_catalog(
+                path,
+                layout.catalog,
+                settings.catalog,
+                secrets=secrets,
+                on_activated=lambda version: _journal_activation(version, layout, settings, clock),
+            )
+        except WaypostError as error:
+            if error.code != "catalog_busy" or clock.monotonic_ms() >= deadline_ms:
+                raise
+        clock.sleep_ms(50)
+
+
+def _journal_activation(version: int, layout: Layout, settings: Settings, clock: SystemClock) -> None:
+    from waypost.engines.sqlite.journal import SqliteJournal
+    from waypost.model.frames import OperatorChange
+    from waypost.model.wire import encode_frame
+
+    journal = SqliteJournal(layout.journals, OPERATOR_SOURCE, settings.journal, clock)
+    try:
+        now_ms = max(clock.now_ms(), journal.last_ms)
+        frame = OperatorChange(now_ms, "catalog_activated", "catalog", str(version))
+        journal.append([encode_frame(frame)], at_ms=now_ms, watermark_ms=now_ms)
+    finally:
+        journal.close()
+
+
+def build_door(role: Role, number: int, sockets: Sequence[socket]) -> Door:
+    """The HTTP door `number` on listening sockets."""
+    from waypost.doors.door import Door
+    from waypost.engines.local.keyring import load_or_create_key_ring, load_or_create_operator_key
+    from waypost.engines.local.positions import FilePositions
+    from waypost.engines.sqlite.journal import SqliteJournal
+
+    layout, settings, clock, stats = role
+    return Door(
+        number=number,
+        sockets=list(sockets),
+        journal=SqliteJournal(layout.journals, f"door-{number}", settings.journal, clock),
+        catalogs=open_catalogs(layout, settings),
+        ring=load_or_create_key_ring(layout),
+        operator_key=load_or_create_operator_key(layout),
+        refusals_file=layout.refusals / f"door-{number}.db",
+        settings=settings,
+        clock=clock,
+        stats=stats,
+        positions=FilePositions(layout.positions),
+    )
+
+
+def build_pipeline(role: Role) -> Pipeline:
+    """The pipeline: the one writer of click store and ledger."""
+    from waypost.engines.local.keyring import load_or_create_key_ring
+    from waypost.engines.local.positions import FilePositions
+    from waypost.engines.sqlite.click_store import SqliteClickStore
+    from waypost.engines.sqlite.journal import SqliteFeeds
+    from waypost.engines.sqlite.ledger import SqliteLedger
+    from waypost.runtime.pipeline import Pipeline
+
+    layout, settings, clock, stats = role
+    return Pipeline(
+        feeds=SqliteFeeds(layout.journals),
+        positions=FilePositions(layout.positions),
+        clicks=SqliteClickStore(layout.clicks),
+        ledger=SqliteLedger(layout.ledger),
+        catalogs=open_catalogs(layout, settings),
+        ring=load_or_create_key_ring(layout),
+        settings=settings.pipeline,
+        clock=clock,
+        stats=stats,
+    )
+
+
+def build_courier(role: Role, shard: int, allowed: Sequence[str]) -> Courier:
+    """The courier of one lane shard; `allowed` are the ranges of `--allow-target`."""
+    from waypost.courier.courier import Courier
+    from waypost.courier.curl import CurlSender
+    from waypost.courier.guard import AddressGuard
+    from waypost.engines.local.positions import FilePositions
+    from waypost.engines.sqlite.journal import SqliteFeed, SqliteJournal
+    from waypost.engines.sqlite.lanes import SqliteLanes
+    from waypost.engines.sqlite.ledger import OUTBOX, SqliteFeedOfLedger
+
+    layout, settings, clock, stats = role
+    guard = AddressGuard(allowed, settings.courier.ports_allowed)
+    return Courier(
+        outbox=SqliteFeedOfLedger(layout.ledger, OUTBOX),
+        lanes=SqliteLanes(layout.lane_shard(shard), shard=shard, shards=settings.courier.shards),
+        journal=SqliteJournal(layout.journals, f"courier-{shard}", settings.journal, clock),
+        own_feed=SqliteFeed(layout.journals, f"courier-{shard}"),
+        catalogs=open_catalogs(layout, settings),
+        sender=CurlSender(settings.courier, guard),
+        settings=settings.courier,
+        clock=clock,
+        stats=stats,
+        positions=FilePositions(layout.positions),
+        reader="courier" if settings.courier.shards == 1 else f"courier-{shard}",
+        shard=shard,
+    )
+
+
+def check_ranges(allowed: Sequence[str]) -> None:
+    """Raises WaypostError `bad_address_range` for what `--allow-target` does not take."""
+    from waypost.courier.guard import parse_ranges
+
+    parse_ranges(allowed)
+
+
+def build_archivist(role: Role) -> Archivist:
+    """The archivist: the one writer of the archive."""
+    from waypost.engines.local.positions import FilePositions
+    from waypost.engines.parquet.archive import ParquetArchive
+    from waypost.engines.sqlite.journal import SqliteFeeds
+    from waypost.engines.sqlite.ledger import LOG, OUTBOX, SqliteFeedOfLedger
+    from waypost.runtime.archivist import Archivist
+
+    layout, settings, clock, stats = role
+    return Archivist(
+        feeds=SqliteFeeds(layout.journals),
+        log=SqliteFeedOfLedger(layout.ledger, LOG),
+        outbox=SqliteFeedOfLedger(layout.ledger, OUTBOX),
+        archive=ParquetArchive(layout.archive, settings.archive),
+        positions=FilePositions(layout.positions),
+        settings=settings.archive,
+        clock=clock,
+        stats=stats,
+    )
+
+
+def build_console(role: Role, listener: socket) -> Console:
+    """The console's page on a listening socket."""
+    from waypost.console.server import Console
+
+    layout, settings, clock, stats = role
+    return Console(
+        listener=listener,
+        run_folder=layout.run,
+        catalogs=open_catalogs(layout, settings),
+        settings=settings.console,
+        clock=clock,
+        stats=stats,
+    )
+
+
+def operator_key(layout: Layout) -> str:
+    """The key that marks a call as the operator's test."""
+    from waypost.engines.local.keyring import load_or_create_operator_key
+
+    return load_or_create_operator_key(layout)
+
+
+def open_explain_sources(data: Path, settings: Settings) -> ExplainSources:
+    """Every store of a data folder, read-only, for trace and audit. Raises WaypostError `data_missing`."""
+    from waypost.engines.local.keyring import load_or_create_key_ring
+    from waypost.engines.local.positions import FilePositions
+    from waypost.engines.parquet.archive import ParquetArchive
+    from waypost.engines.sqlite.click_store import SqliteClickStore
+    from waypost.engines.sqlite.journal import SqliteFeeds
+    from waypost.engines.sqlite.lanes import SqliteLanes
+    from waypost.engines.sqlite.ledger import SqliteLedger
+    from waypost.explain.sources import ExplainSources
+
+    layout = existing_data_folder(data)
+    shards = settings.courier.shards
+    numbers = [shard for shard in range(shards) if layout.lane_shard(shard).exists()]
+    return ExplainSources(
+        feeds=SqliteFeeds(layout.journals),
+        clicks=_unless_missing(lambda: SqliteClickStore(layout.clicks, read_only=True)),
+        ledger=_unless_missing(lambda: SqliteLedger(layout.ledger, read_only=True)),
+        lanes=[SqliteLanes(layout.lane_shard(n), shard=n, shards=shards, read_only=True) for n in numbers],
+        archive=ParquetArchive(layout.archive, settings.archive),
+        catalogs=open_catalogs(layout, settings),
+        ring=load_or_create_key_ring(layout),
+        positions=FilePositions(layout.positions),
+    )
+
+
+def _unless_missing(open_store: Callable[[], _Store]) -> _Store | None:
+    """A store, or None as long as its writer has not made it."""
+    try:
+        return open_store()
+    except WaypostError as error:
+        if error.code != "data_missing":
+            raise
+        return None

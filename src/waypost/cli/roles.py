@@ -1,0 +1,153 @@
+"""`waypost door|pipeline|courier|archivist|console`: one role as a command of its own.
+
+Owns: the life of a role's process: follow the supervisor, take the role's lock, publish counters, work until asked
+to stop. `waypost run` starts the same commands, and hands the listening socket by `--fd`.
+Never builds anything itself: that is `assembly.py`.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from waypost.cli.options import CONSOLE_PORT, DOOR_PORT, AllowTarget, Catalog, ConsolePort, Data, Host, Port
+
+if TYPE_CHECKING:
+    from socket import socket
+
+    from waypost.assembly import Role
+
+Slot = Annotated[int, typer.Option("--slot", min=0, help="Its number; no two of a data folder may share it.")]
+Fd = Annotated[int | None, typer.Option("--fd", hidden=True, help="A listening socket left open by the parent.")]
+
+
+# Every role takes the options of `waypost run`, so that one list of them fits all; those it has no use for are hidden.
+AnyHost = Annotated[str, typer.Option("--host", hidden=True)]
+AnyPort = Annotated[int, typer.Option("--port", hidden=True)]
+AnyConsolePort = Annotated[int, typer.Option("--console-port", hidden=True)]
+AnyTarget = Annotated[list[str] | None, typer.Option("--allow-target", hidden=True)]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the roles' commands."""
+    for command in (door, pipeline, courier, archivist, console):
+        app.command(rich_help_panel="Roles")(command)
+
+
+def door(
+    data: Data,
+    catalog: Catalog = None,
+    host: Host = "127.0.0.1",
+    port: Port = DOOR_PORT,
+    slot: Slot = 0,
+    fd: Fd = None,
+    console_port: AnyConsolePort = 0,
+    allow_target: AnyTarget = None,
+) -> None:
+    """An HTTP door: clicks and postbacks in, each journaled before it is answered."""
+    from waypost import assembly
+
+    with _role(f"door-{slot}", data, catalog) as role, _listener(fd, host, port) as listener:
+        assembly.build_door(role, slot, [listener]).run()
+
+
+def pipeline(
+    data: Data,
+    catalog: Catalog = None,
+    host: AnyHost = "",
+    port: AnyPort = 0,
+    console_port: AnyConsolePort = 0,
+    allow_target: AnyTarget = None,
+) -> None:
+    """The pipeline: judges what the doors took, and decides what is sent."""
+    from waypost import assembly
+
+    with _role("pipeline", data, catalog) as role, _stop(role) as stop:
+        assembly.build_pipeline(role).run(stop)
+
+
+def courier(
+    data: Data,
+    catalog: Catalog = None,
+    allow_target: AllowTarget = None,
+    slot: Slot = 0,
+    host: AnyHost = "",
+    port: AnyPort = 0,
+    console_port: AnyConsolePort = 0,
+) -> None:
+    """The courier: sends postbacks, each partner in its own lane. `--slot` is its shard of lanes."""
+    from waypost import assembly
+
+    with _role(f"courier-{slot}", data, catalog) as role, _stop(role) as stop:
+        assembly.build_courier(role, slot, allow_target or []).run(stop)
+
+
+def archivist(
+    data: Data,
+    catalog: Catalog = None,
+    host: AnyHost = "",
+    port: AnyPort = 0,
+    console_port: AnyConsolePort = 0,
+    allow_target: AnyTarget = None,
+) -> None:
+    """The archivist: writes what happened into columns, for traces, reports and audits."""
+    from waypost import assembly
+
+    with _role("archivist", data, catalog) as role, _stop(role) as stop:
+        assembly.build_archivist(role).run(stop)
+
+
+def console(
+    data: Data,
+    catalog: Catalog = None,
+    host: Host = "127.0.0.1",
+    console_port: ConsolePort = CONSOLE_PORT,
+    fd: Fd = None,
+    port: AnyPort = 0,
+    allow_target: AnyTarget = None,
+) -> None:
+    """The console: a page with health and counts, /healthz, /metrics and /api/status."""
+    from waypost import assembly
+
+    with _role("console", data, catalog) as role, _listener(fd, host, console_port) as listener:
+        assembly.build_console(role, listener).run()
+
+
+@contextmanager
+def _role(name: str, data: Path, catalog: Path | None) -> "Iterator[Role]":
+    """Everything around a role's work; ends the process at once if the supervisor is dead already."""
+    from waypost import assembly
+    from waypost.runtime.process import Publisher, follow_supervisor
+    from waypost.telemetry.log import configure
+
+    if not follow_supervisor():
+        sys.exit(0)
+    configure(name)
+    role = assembly.open_role(data, name)
+    with assembly.role_lock(role.layout, name):
+        if catalog is not None:
+            assembly.apply_catalog_with_journal(catalog, role.layout, role.settings)
+        with Publisher(role.stats, role.clock, role.settings.supervisor.status_ms):
+            yield role
+
+
+@contextmanager
+def _stop(role: "Role") -> Iterator[Callable[[], bool]]:
+    from waypost.runtime.process import StopFlag
+
+    yield StopFlag(role.settings.supervisor.drain_ms)
+
+
+@contextmanager
+def _listener(fd: int | None, host: str, port: int) -> "Iterator[socket]":
+    """The parent's socket, or one of our own, which is announced."""
+    from waypost.runtime.sockets import adopt, open_listener, port_of
+
+    with ExitStack() as stack:
+        listener = stack.enter_context(adopt(fd) if fd is not None else open_listener(host, port))
+        if fd is None:
+            print(f"waypost: listening on http://{host}:{port_of(listener)}", flush=True)
+        yield listener
