@@ -128,6 +128,9 @@ def import_(
         for entry, answer in answers:
             typer.echo(f"{_verdict(answer.problems):8} {entry.name}: {answer.text or entry.template}")
             _echo_problems(answer.problems)
+            renamed = [f"{theirs} → {ours}" for theirs, ours in answer.click_parameters.items() if theirs != ours]
+            if renamed:
+                typer.echo(f"    note: rename in the click's URL: {', '.join(renamed)}")
     _exit(answer.problems for _, answer in answers)
 
 

@@ -27,7 +27,7 @@ Build = Callable[[tuple[Argument, ...]], Apply]
 DECIMALS_MAX = 12
 _NUMBER = re.compile(r"[+-]?(?:\d{1,40}(?:\.\d{0,40})?|\.\d{1,40})", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d{1,9}", re.ASCII)
-_UNIX_TIME = re.compile(r"\d{1,11}", re.ASCII)
+_UNIX_TIME = re.compile(r"\d{1,12}", re.ASCII)
 _DIRECTIVE = re.compile(r"%(.?)", re.DOTALL)
 _DIRECTIVES = "YmdHMSjys%"
 _CONTEXT = Context(prec=100, rounding=ROUND_HALF_UP)

@@ -212,6 +212,8 @@ class _Parser:
                 self._fail("a quoted argument has no closing '")
             self.at = found.end()
             return _ESCAPE.sub(lambda escape: _ESCAPES.get(escape[1], escape[1]), found[1])
+        if self._peek() == "{":
+            self._reserved("{…} in an argument", "macros inside arguments", self.at + 1)
         found = _BARE.match(self.text, self.at)
         if not found:
             return None
@@ -251,8 +253,6 @@ class _Parser:
 
     def _bad_argument(self, name: str) -> NoReturn:
         sign = self._peek()
-        if sign == "{":
-            self._reserved("{…} in an argument", "macros inside arguments", self.at + 1)
         if not sign:
             self._fail(f"{name}( has no closing )")
         self._fail(f"{sign!r} is not expected in {name}(…)", hint="put texts with signs or spaces in '…'")

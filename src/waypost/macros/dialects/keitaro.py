@@ -179,7 +179,7 @@ class _Translator:
             out.append(self._leftover(moved, start + moved.start))
             at = moved.end
         out.append(piece[at:])
-        return "".join(out).replace("{", "{{").replace("}", "}}")
+        return "".join(out)
 
     def _with_neighbours(self, piece: str, start: int) -> str:
         """The piece between stand-ins: what touches a macro is no value of its own."""
@@ -213,8 +213,7 @@ class _Translator:
         authority = _AUTHORITY.match(self.text)
         if not authority:
             return
-        left = next(iter(find_leftovers("/" + authority[1])), None)
-        label = left.text if left else host_placeholder(authority[1])
+        label = host_placeholder(authority[1])
         if label:
             detail = f"{label} is a placeholder in the host's name"
             self._error("macro_placeholder", detail, authority.start(1) + authority[1].find(label))
@@ -256,7 +255,7 @@ class _Translator:
         if own is not None:
             return own
         if is_placeholder(name) or is_placeholder(piece[1:-1]):
-            return self._placeholder(Leftover(0, len(piece), piece, name, True), start).replace("{", "{{")
+            return self._placeholder(Leftover(0, len(piece), piece, name, True), start)
         hint = self._did_you_mean(name) or f"name {name[:64]} among the click's parameters if it is one"
         detail = f"{piece[:64]} is neither a placeholder of Keitaro nor a parameter of the click"
         self._error("macro_unknown", detail, start, hint)

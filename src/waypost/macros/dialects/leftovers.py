@@ -62,6 +62,7 @@ click clickid clid subid externalid external payout revenue status sum amount go
 transactionid txid txn
 """
 _CHANGING = frozenset(_CHANGING_WORDS.split())
+_AFTER_YOUR = _THINGS | _OWNERS | _CHANGING | {"domain", "host", "site", "parameter", "value"}
 
 
 def find_leftovers(text: str) -> list[Leftover]:
@@ -90,8 +91,9 @@ def asks_for_macro(name: str) -> bool:
 
 
 def host_placeholder(host: str) -> str:
-    """The part of a host name that is a placeholder, or an empty text."""
-    return next((label for label in host.split(".") if _instructs(_words(label))), "")
+    """The part of a host's name that is a leftover, or an empty text; only clear orders count in a name."""
+    left = next((match[0] for match in _WRAPPED.finditer(host)), "")
+    return left or next((label for label in host.split(".") if any(map(_commands, _words(label)))), "")
 
 
 def as_literal(text: str) -> str:
@@ -109,9 +111,12 @@ def _is_bare_placeholder(value: str) -> bool:
 
 
 def _instructs(words: list[str]) -> bool:
-    return any(word in _COMMANDS or word.startswith("your") for word in words) or (
-        len(words) > 1 and not _SOFT_COMMANDS.isdisjoint(words)
-    )
+    return any(_commands(word) for word in words) or (len(words) > 1 and not _SOFT_COMMANDS.isdisjoint(words))
+
+
+def _commands(word: str) -> bool:
+    """`replace`, `your`, and `yourkey`; but not `youradexchange`."""
+    return word in _COMMANDS or (word.startswith("your") and word[4:] in _AFTER_YOUR)
 
 
 def _words(name: str) -> list[str]:
