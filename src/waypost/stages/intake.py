@@ -113,7 +113,7 @@ class Aliases:
                 values[target] = value.strip()
             elif target in _LISTS:
                 values[target] = f"{values[target]},{value}"
-        return Call(values, parameters, _status_map(values) if len(values) > 3 else {})
+        return Call(values, parameters, _status_map(values) if not _LISTS.isdisjoint(values) else {})
 
 
 def _status_map(values: dict[str, str]) -> dict[str, str]:

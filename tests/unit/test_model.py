@@ -1,0 +1,174 @@
+"""Ids, money, partitions, the wire form."""
+
+from decimal import Decimal
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.traffic import RING
+from waypost.errors import WaypostError
+from waypost.model import frames as model
+from waypost.model.frames import AnyFrame, Click, Conversion, Decision, Frame, OperatorChange, PostbackIn, Verdict
+from waypost.model.ids import (
+    ALPHABET,
+    ClickIdCodec,
+    KeyRing,
+    conversion_text,
+    looks_like_click_id,
+    parse_numbered,
+    parse_postback,
+    postback_text,
+    receipt_number,
+    receipt_text,
+)
+from waypost.model.money import Money, amount_text, decimals_of, is_currency, parse_amount, rounded
+from waypost.model.partition import PARTITIONS, partition_of
+from waypost.model.wire import Unreadable, decode_block, decode_frame, encode_frame, join_block, split_block
+
+CODEC = ClickIdCodec(RING)
+BITS = st.tuples(
+    st.integers(0, (1 << 42) - 1),
+    st.integers(0, (1 << 12) - 1),
+    st.integers(0, (1 << 14) - 1),
+    st.integers(0, (1 << 26) - 1),
+    st.integers(0, 3),
+)
+
+
+@given(BITS)
+def test_a_click_id_says_what_was_put_into_it(parts: tuple[int, int, int, int, int]) -> None:
+    text = CODEC.encode(*parts)
+    assert len(text) == 23 and text[0] == "a" and set(text) <= set(ALPHABET) and looks_like_click_id(text)
+    assert tuple(CODEC.decode(text) or ()) == parts
+
+
+@given(BITS, st.integers(1, 22), st.sampled_from(ALPHABET))
+def test_a_changed_click_id_is_a_forgery(parts: tuple[int, int, int, int, int], at: int, digit: str) -> None:
+    text = CODEC.encode(*parts)
+    changed = text[:at] + digit + text[at + 1 :]
+    assert changed == text or CODEC.decode(changed) is None
+
+
+@given(st.text(max_size=30))
+def test_no_text_breaks_the_decoder(text: str) -> None:
+    found = CODEC.decode(text)
+    assert found is None or CODEC.encode(*found) == text
+
+
+def test_values_beyond_the_block_are_refused() -> None:
+    assert CODEC.decode("a" + "z" * 22) is None
+    assert not looks_like_click_id("a" + "z" * 22)
+
+
+def test_key_rings_rotate() -> None:
+    old, new = KeyRing({"a": b"1" * 16}), KeyRing({"a": b"1" * 16, "b": b"2" * 16})
+    before = ClickIdCodec(old).encode(1, 2, 3, 4, 0)
+    codec = ClickIdCodec(new)
+    assert codec.encode(1, 2, 3, 4, 0)[0] == "b"
+    assert [codec.decode(before), ClickIdCodec(old).decode(codec.encode(1, 2, 3, 4, 0))] == [(1, 2, 3, 4, 0), None]
+    for keys in ({}, {"ab": b"1" * 16}, {"a": b"short"}, {"!": b"1" * 16}):
+        with pytest.raises(WaypostError):
+            KeyRing(keys)
+
+
+@given(st.integers(0, (1 << 41) - 1), st.integers(0, 4095), st.integers(0, 1023), st.integers(1, 999))
+def test_numbered_ids_come_back(ms: int, door: int, seq: int, nth: int) -> None:
+    number = receipt_number(ms, door, seq)
+    assert 0 <= number < 1 << 63
+    assert parse_numbered(receipt_text(number), "r") == parse_numbered(conversion_text(number), "c") == number
+    found = parse_postback(postback_text(number, nth))
+    assert found is not None and tuple(found) == (number, nth)
+    assert receipt_number(ms + 1, 0, 0) > number
+
+
+@pytest.mark.parametrize("text", ["", "r", "r123", "r" + "G" * 16, "r+" + "0" * 15, "r" + "A" * 16])
+def test_other_texts_are_no_receipts(text: str) -> None:
+    assert parse_numbered(text, "r") is None
+    assert parse_postback("p" + text[1:] + ".1") is None
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "text"),
+    [("1.2", "USD", "1.20"), ("1", "JPY", "1"), ("1.5", "BHD", "1.500"), ("0.005", "USD", "0.005"), ("3.10", "ZZZ", "3.10"),
+
+     ("100", "USD", "100.00"), ("1.200", "USD", "1.20")],
+)  # fmt: skip
+def test_amounts_are_written_with_their_currency_s_decimals(amount: str, currency: str, text: str) -> None:
+    assert amount_text(Money(Decimal(amount), currency)) == text
+
+
+def test_rounding_and_currencies() -> None:
+    assert rounded(Decimal("1.005"), "USD") == Decimal("1.01") and rounded(Decimal("-1.005"), "USD") == Decimal("-1.01")
+    assert rounded(Decimal("1.5"), "JPY") == Decimal(2)
+    assert is_currency("EUR") and not is_currency("eur") and decimals_of("KWD") == 3
+
+
+@pytest.mark.parametrize(
+    "text", ["", "abc", "1e5", "NaN", "Infinity", "1,5", "--1", "1.2.3", "1" * 21, "１", "0x10", " 1"]
+)
+def test_what_is_no_plain_number(text: str) -> None:
+    assert parse_amount(text) is None
+
+
+@given(st.text(min_size=1, max_size=40))
+def test_partitions_are_stable_and_in_range(name: str) -> None:
+    assert 0 <= partition_of(name) < PARTITIONS and partition_of(name) == partition_of(name)
+
+
+def test_the_partition_of_a_name_never_changes() -> None:
+    assert [partition_of(name) for name in ("acme", "globex", "initech")] == [14, 16, 15]
+
+
+def test_blocks_come_back_in_order() -> None:
+    frames: list[Frame] = [OperatorChange(1, "a", "b", "c"), Click(1, 2, 3, 4, 0, 5, 6, b"q")]
+    block = join_block([encode_frame(frame) for frame in frames])
+    assert decode_block(block, 2) == frames
+    assert split_block(block) == [encode_frame(frame) for frame in frames]
+
+
+def test_a_damaged_frame_leaves_its_neighbours_alone() -> None:
+    good = encode_frame(OperatorChange(1, "a", "b", "c"))
+    for bad in (b"\x93\x7f\x01\x02", b"\x92\x01\xa1x", b"\xc0"):
+        first, second, third = decode_block(join_block([good, bad, good]), 3)
+        assert isinstance(second, Unreadable) and second.raw == bad and second.why
+        assert first == third == OperatorChange(1, "a", "b", "c")
+
+
+@given(st.binary(max_size=60), st.integers(1, 4))
+def test_no_bytes_break_the_block_decoder(data: bytes, count: int) -> None:
+    try:
+        assert len(decode_block(data, count)) == count
+    except WaypostError as error:
+        assert error.code == "wire_version"
+
+
+def test_a_newer_release_s_fields_are_passed_over_and_an_older_one_s_are_filled_in() -> None:
+    whole: list[object] = msgspec.msgpack.decode(encode_frame(Click(1, 2, 3, 4, 0, 5, 6, b"q", "ip", b"ua", b"ref")))
+    newer = msgspec.msgpack.encode([*whole, "a later field", 7])
+    older = msgspec.msgpack.encode(whole[:9])  # tag and the eight fields that have no default
+    assert decode_frame(newer) == decode_frame(msgspec.msgpack.encode(whole))
+    assert decode_frame(older) == Click(1, 2, 3, 4, 0, 5, 6, b"q")
+
+
+def test_a_block_of_a_newer_wire_version_is_refused_and_says_so() -> None:
+    with pytest.raises(WaypostError) as caught:
+        decode_block(b"\x02" + join_block([])[1:], 0)
+    assert caught.value.code == "wire_version"
+
+
+def test_the_wire_form_of_every_struct_is_pinned() -> None:
+    """Tags and the order of fields are what older and newer releases share: a change here breaks stored data."""
+    tags = {struct.__struct_config__.tag: struct for struct in AnyFrame.__args__}
+    assert sorted(tags) == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]
+    assert Click.__struct_fields__[:8] == ("ms", "door", "seq", "route", "flags", "partition", "catalog", "query")
+    assert PostbackIn.__struct_fields__[:9] == (
+        "receipt", "at_ms", "door", "partition", "advertiser", "auth", "catalog", "method", "query",
+    )  # fmt: skip
+    assert Decision.__struct_fields__[:8] == (
+        "source", "position", "receipt", "at_ms", "decided_ms", "verdict", "code", "checks",
+    )  # fmt: skip
+    assert Conversion.__struct_fields__[:4] == ("receipt", "identity", "partition", "status")
+    assert {member.value for member in Verdict} == {"new", "updated", "duplicate", "refused", "set_aside"}
+    assert model.RuleOutcome.__struct_config__.tag == 16 and model.SourceRange.__struct_config__.tag == 17
