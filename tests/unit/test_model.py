@@ -91,10 +91,16 @@ def test_other_texts_are_no_receipts(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("amount", "currency", "text"),
-    [("1.2", "USD", "1.20"), ("1", "JPY", "1"), ("1.5", "BHD", "1.500"), ("0.005", "USD", "0.005"), ("3.10", "ZZZ", "3.10"),
-
-     ("100", "USD", "100.00"), ("1.200", "USD", "1.20")],
-)  # fmt: skip
+    [
+        ("1.2", "USD", "1.20"),
+        ("1", "JPY", "1"),
+        ("1.5", "BHD", "1.500"),
+        ("0.005", "USD", "0.005"),
+        ("3.10", "ZZZ", "3.10"),
+        ("100", "USD", "100.00"),
+        ("1.200", "USD", "1.20"),
+    ],
+)
 def test_amounts_are_written_with_their_currency_s_decimals(amount: str, currency: str, text: str) -> None:
     assert amount_text(Money(Decimal(amount), currency)) == text
 
