@@ -1,0 +1,67 @@
+"""What a door answers, as bytes: heads are built once a second, with that second's date, and joined to what varies.
+
+Owns: every status line, header and JSON form that leaves a door. Reads and writes nothing else.
+Forms: RFC 9112 (HTTP/1.1), RFC 9110 (`Date`, `Allow`, `Retry-After`). Errors: `{"status":0,"error":code,"message":…}`.
+
+A *mode* says what becomes of the connection: KEEP (HTTP/1.1, stays open), CLOSE, KEEP_1_0 (HTTP/1.0 that asked
+for keep-alive and must be told that it got it).
+"""
+
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from waypost.errors import ERRORS
+
+KEEP, CLOSE, KEEP_1_0 = 0, 1, 2
+_CONNECTION = ("", "Connection: close\r\n", "Connection: keep-alive\r\n")
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_RECEIPT_BODY_BYTES = len('{"status":1,"receipt":"r0123456789abcdef"}')
+ACCEPTED_END = b'"}'
+
+
+class Answers:
+    """The prebuilt heads of this second, by mode; `refresh` makes the next second's."""
+
+    def __init__(self, retry_after_s: int, unix_s: float) -> None:
+        self._retry_after = f"Retry-After: {retry_after_s}\r\n"
+        self._errors: dict[tuple[str, int, bool, str], bytes] = {}
+        self.refresh(unix_s)
+
+    def refresh(self, unix_s: float) -> None:
+        """Takes a new date."""
+        self._date = formatdate(unix_s, usegmt=True)
+        self._errors.clear()
+        modes = (KEEP, CLOSE, KEEP_1_0)
+        self.accepted = tuple(
+            self._head(200, mode, _RECEIPT_BODY_BYTES) + b'{"status":1,"receipt":"r' for mode in modes
+        )
+        self.moved = tuple(self._head(302, mode, 0, "Cache-Control: no-store\r\nLocation: ", end="") for mode in modes)
+
+    def json(self, content: Any, mode: int, *, is_head: bool = False, status: int = 200) -> bytes:
+        """A JSON answer; for HEAD the same head, and no body."""
+        body = msgspec.json.encode(content)
+        head = self._head(status, mode, len(body), "Cache-Control: no-store\r\n")
+        return head if is_head else head + body
+
+    def error(self, code: str, mode: int, *, is_head: bool = False, detail: str = "", allow: str = "") -> bytes:
+        """The answer for a code of `errors.py`, with that code's HTTP status."""
+        key = (code, mode, is_head, detail)
+        found = self._errors.get(key)
+        if found is None:
+            spec = ERRORS[code]
+            message = f"{detail or spec.meaning}; {spec.remedy}"
+            body = msgspec.json.encode({"status": 0, "error": code, "message": message})
+            extra = self._retry_after if spec.http_status == 503 else f"Allow: {allow}\r\n" if allow else ""
+            found = self._head(spec.http_status, mode, len(body), extra)
+            found = self._errors[key] = found if is_head else found + body
+        return found
+
+    def _head(self, status: int, mode: int, length: int, extra: str = "", *, end: str = "\r\n") -> bytes:
+        kind = "Content-Type: application/json\r\n" if length else ""
+        return (
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nDate: {self._date}\r\n{kind}"
+            f"Content-Length: {length}\r\n{_CONNECTION[mode]}{extra}{end}"
+        ).encode("ascii")

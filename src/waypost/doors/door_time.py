@@ -1,0 +1,59 @@
+"""A door's own time: never steps back, and never gives the same (ms, sequence) twice.
+
+Owns: the millisecond that ids and watermarks are made from, and the sequences within it. Reads the clock.
+When a millisecond's numbers are used up, or the system's clock was set back, it runs ahead of the clock; so
+whatever is stamped after a watermark was taken is not older than the watermark.
+"""
+
+from waypost.model.ids import CLICK_SEQUENCE_MAX, DOORS_MAX, RECEIPT_SEQUENCE_MAX
+from waypost.ports.clock import Clock
+
+
+class DoorTime:
+    """`ms` is the door's time as of the last number given; door numbers go up to 4095."""
+
+    __slots__ = ("_click", "_door_bits", "_now_ms", "_receipt", "door", "ms")
+
+    def __init__(self, clock: Clock, door: int, start_ms: int) -> None:
+        if not 0 <= door < DOORS_MAX:
+            raise ValueError(f"door number {door} is not within 0…{DOORS_MAX - 1}")
+        self._now_ms = clock.now_ms
+        self.door = door
+        self._door_bits = door << 10
+        self.ms = max(clock.now_ms(), start_ms)
+        self._click = 0
+        self._receipt = 0
+
+    def advance(self) -> int:
+        """Follows the clock, and answers the door's time."""
+        now = self._now_ms()
+        if now > self.ms:
+            self._step(now)
+        return self.ms
+
+    def next_click(self) -> tuple[int, int]:
+        """(ms, sequence) of a new click."""
+        now = self._now_ms()
+        if now > self.ms:
+            self._step(now)
+        elif self._click >= CLICK_SEQUENCE_MAX:
+            self._step(self.ms + 1)
+        seq = self._click
+        self._click = seq + 1
+        return self.ms, seq
+
+    def next_receipt(self) -> int:
+        """A new receipt's number (model/ids.py `receipt_number`, written out: this is the hottest line of a door)."""
+        now = self._now_ms()
+        if now > self.ms:
+            self._step(now)
+        elif self._receipt >= RECEIPT_SEQUENCE_MAX:
+            self._step(self.ms + 1)
+        seq = self._receipt
+        self._receipt = seq + 1
+        return self.ms << 22 | self._door_bits | seq
+
+    def _step(self, ms: int) -> None:
+        self.ms = ms
+        self._click = 0
+        self._receipt = 0

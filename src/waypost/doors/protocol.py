@@ -1,0 +1,349 @@
+"""One connection: bytes in, requests out to the desks, answers back in the order of the requests.
+
+Owns: the parser (httptools), the bounds on line, headers, body and pipelining, keep-alive, and the polite end of
+a connection. Never knows what a path means, and never answers on its own but to say that a request cannot be read.
+"""
+
+import asyncio
+from typing import Any, Protocol, cast
+
+import httptools
+
+from waypost.doors.answers import CLOSE, CONTINUE, KEEP, KEEP_1_0, Answers
+from waypost.doors.commit import GroupCommit
+from waypost.settings import DoorSettings
+
+PIPELINED_MAX = 256  # requests of one connection that wait for answers before it is read no further
+REFUSING_MAX = 256  # connections beyond the bound that are told so; further ones are dropped
+LINGER_BYTES_MAX = 4 << 20  # read and dropped after a refusal, so that the client gets to see the answer
+_START_LINE_SLACK = 256  # method, version, line ends
+_WANTED = frozenset(
+    (
+        b"user-agent",
+        b"referer",
+        b"content-type",
+        b"connection",
+        b"expect",
+        b"content-length",
+        b"waypost-token",
+        b"waypost-test",
+    )
+)
+
+
+class Refused(Exception):  # noqa: N818 (not an error of ours: it ends the parser's work)
+    """Ends the parsing of a connection whose request was refused before it was whole."""
+
+
+class Owner(Protocol):
+    """What a connection needs of its door."""
+
+    settings: DoorSettings
+    answers: Answers
+    commit: GroupCommit
+    connections: set["Connection"]
+    is_draining: bool
+    tick_ms: float
+    direct_answers: int
+
+    def handle(self, connection: "Connection") -> None:
+        """A whole request stands in the connection's fields; leads to one `respond` or one `commit.add`."""
+
+    def note_unreadable(self, connection: "Connection", code: str, data: bytes) -> None:
+        """A request was refused before it was whole."""
+
+    def note_crash(self, connection: "Connection", error: BaseException) -> None:
+        """A desk raised: a mistake of ours."""
+
+
+class Connection(asyncio.Protocol):
+    """State of one connection and of the request that is being read."""
+
+    __slots__ = (
+        "_dropped_bytes",
+        "_fed_bytes",
+        "_feed",
+        "_head_bytes",
+        "_is_clogged",
+        "_is_deaf",
+        "_is_half_closed",
+        "_is_paused",
+        "_owner",
+        "_parser",
+        "address",
+        "began_ms",
+        "body",
+        "headers",
+        "in_request",
+        "is_closing",
+        "is_head_done",
+        "method",
+        "mode",
+        "pending",
+        "transport",
+        "url",
+    )
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self._feed: Any = self._parser.feed_data
+        self.transport: asyncio.Transport | None = None
+        self.address = ""
+        self.url = b""
+        self.body = b""
+        self.method = b""
+        self.headers: dict[bytes, bytes] = {}
+        self.mode = KEEP
+        self.pending = 0  # answers that wait in the group commit
+        self.is_closing = False  # no further request is taken
+        self.in_request = False
+        self.is_head_done = False
+        self.began_ms = 0.0  # of the request being read, or of the silence since the last one
+        self._head_bytes = 0
+        self._is_deaf = False  # what comes in is dropped
+        self._is_half_closed = False  # one side has said that nothing more will come from it
+        self._is_paused = False
+        self._is_clogged = False  # the client does not read
+        self._fed_bytes = -1  # of a head that came in pieces; -1 until its second piece
+        self._dropped_bytes = 0
+
+    # --- asyncio's side ------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername")
+        self.address = peer[0] if isinstance(peer, tuple) else ""
+        owner = self._owner
+        self.began_ms = owner.tick_ms
+        owner.connections.add(self)
+        if len(owner.connections) > owner.settings.connections_max:
+            if len(owner.connections) > owner.settings.connections_max + REFUSING_MAX:
+                self.abort()
+            else:
+                owner.note_unreadable(self, "too_many_connections", b"")
+                self.refuse("too_many_connections")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._owner.connections.discard(self)
+        self.transport = None
+        self.is_closing = True
+        self._parser = self._feed = None  # the parser holds this object's methods: a ring, broken here
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_deaf:
+            self._linger(len(data))
+            return
+        try:
+            self._feed(data)
+        except httptools.HttpParserUpgrade:
+            self.in_request = False
+            self.close_politely()  # answered in HTTP/1.1 already; another protocol is not spoken here
+        except httptools.HttpParserError as error:
+            self._unparsed(error, data)
+        else:
+            if self.in_request and not self.is_head_done:
+                self._bound_head(len(data))
+
+    def eof_received(self) -> bool:
+        # A half-closed client may still wait for answers: they are written before the connection is closed.
+        self.is_closing = True
+        self._is_half_closed = True
+        return self.pending > 0
+
+    def pause_writing(self) -> None:
+        # The client does not read its answers: take nothing more from it until it does.
+        self._is_clogged = True
+        self._pause(True)
+
+    def resume_writing(self) -> None:
+        self._is_clogged = False
+        if self.pending < PIPELINED_MAX:
+            self._pause(False)
+
+    # --- the parser's side ---------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        if self.is_closing:
+            raise Refused
+        self.in_request = True
+        self.began_ms = self._owner.tick_ms
+
+    def on_url(self, url: bytes) -> None:
+        self.url = self.url + url if self.url else url
+        if len(self.url) > self._owner.settings.url_bytes_max:
+            self._refuse_now("url_too_long")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_bytes += len(name) + len(value) + 4
+        if self._head_bytes > self._owner.settings.headers_bytes_max:
+            self._refuse_now("headers_too_large")
+        name = name.lower()
+        if name in _WANTED and not self.is_head_done:  # a trailer is no header
+            self.headers[name] = value
+
+    def on_headers_complete(self) -> None:
+        self.is_head_done = True
+        headers = self.headers
+        if headers:
+            length = headers.get(b"content-length")
+            if length is not None and int(length) > self._owner.settings.body_bytes_max:
+                self._refuse_now("body_too_large")
+            if b"expect" in headers and headers[b"expect"].lower() == b"100-continue":
+                self.respond(CONTINUE)
+
+    def on_body(self, body: bytes) -> None:
+        self.body = self.body + body if self.body else body
+        if len(self.body) > self._owner.settings.body_bytes_max:
+            self._refuse_now("body_too_large")
+
+    def on_message_complete(self) -> None:
+        parser = self._parser
+        owner = self._owner
+        self.method = parser.get_method()
+        mode = KEEP
+        if not parser.should_keep_alive() or owner.is_draining:
+            mode = CLOSE
+        elif b"connection" in self.headers:
+            if parser.should_upgrade():
+                mode = CLOSE
+            elif parser.get_http_version() == "1.0":
+                mode = KEEP_1_0
+        if mode == CLOSE:
+            self.is_closing = True
+        self.mode = mode
+        try:
+            owner.handle(self)
+        except Exception as error:
+            owner.note_crash(self, error)
+            self.respond(owner.answers.error("internal_error", mode))
+        self._reset()
+
+    # --- answers -------------------------------------------------------------------------------------
+
+    def respond(self, response: bytes) -> None:
+        """An answer that waits for no commit of its own, but not before those that do."""
+        if self.pending:
+            self.pending += 1
+            self._owner.commit.add_behind(self, response)
+        elif self.transport is not None:
+            self._owner.direct_answers += 1
+            self.transport.write(response)
+            if self.is_closing:
+                self._end()
+
+    def wait(self) -> None:
+        """Called with each `commit.add`: one more answer waits."""
+        self.pending += 1
+        if self.pending == PIPELINED_MAX:
+            self._pause(True)
+
+    def release(self, response: bytes) -> None:
+        """See `commit.Waiting`."""
+        self.pending -= 1
+        transport = self.transport
+        if transport is None:
+            return
+        transport.write(response)
+        if self.is_closing:
+            if not self.pending:
+                self._end()
+        elif self._is_paused and self.pending < PIPELINED_MAX // 2 and not self._is_clogged:
+            self._pause(False)
+
+    def refuse(self, code: str) -> None:
+        """Answers a request that is not whole, and closes."""
+        self.is_closing = True
+        self._is_deaf = True
+        self.in_request = False
+        self.respond(self._owner.answers.error(code, CLOSE))
+
+    def close_politely(self) -> None:
+        """Takes no further request; closes at once if none is under way."""
+        if self.pending:
+            self.is_closing = True
+        elif not self.in_request:
+            self.is_closing = True
+            self._end()
+
+    def abort(self) -> None:
+        """Closes without another word."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def overdue(self, waited_ms: float, *, idle_ms: float, request_ms: float) -> str:
+        """What has become of a connection on which nothing happened for `waited_ms`: empty if it may go on,
+        `request_timeout` (a request that does not end), `idle`, or `stuck` (answers that are not read, a client
+        that does not hang up)."""
+        if self.pending:
+            return ""  # it waits for us
+        if self.is_closing or self._is_clogged:
+            return "stuck" if waited_ms > request_ms else ""
+        if self.in_request:
+            return "request_timeout" if waited_ms > request_ms else ""
+        return "idle" if waited_ms > idle_ms else ""
+
+    # --- within --------------------------------------------------------------------------------------
+
+    def _reset(self) -> None:
+        self.url = b""
+        self.in_request = False
+        self.is_head_done = False
+        self._head_bytes = 0
+        self._fed_bytes = -1
+        self.began_ms = self._owner.tick_ms
+        if self.headers:
+            self.headers = {}
+        if self.body:
+            self.body = b""
+
+    def _bound_head(self, count: int) -> None:
+        # The parser reports a header when it ends; one that never ends is counted here. The first piece may hold
+        # requests before this one, and is not counted.
+        self._fed_bytes = 0 if self._fed_bytes < 0 else self._fed_bytes + count
+        settings = self._owner.settings
+        if self._fed_bytes > settings.url_bytes_max + settings.headers_bytes_max + _START_LINE_SLACK:
+            self._owner.note_unreadable(self, "headers_too_large", b"")
+            self.refuse("headers_too_large")
+
+    def _refuse_now(self, code: str) -> None:
+        self._owner.note_unreadable(self, code, b"")
+        self.refuse(code)
+        raise Refused
+
+    def _unparsed(self, error: Exception, data: bytes) -> None:
+        if self.is_closing:
+            return  # refused above, or bytes behind a request that closes the connection
+        if isinstance(error, httptools.HttpParserCallbackError):
+            self._owner.note_crash(self, error.__context__ or error)
+            self.refuse("internal_error")
+        else:
+            self._owner.note_unreadable(self, "malformed_request", data)
+            self.refuse("malformed_request")
+
+    def _linger(self, count: int) -> None:
+        self._dropped_bytes += count
+        if self._dropped_bytes > LINGER_BYTES_MAX:
+            self.abort()
+
+    def _end(self) -> None:
+        """All is answered: closes, or first lets the client read the refusal that it talks over."""
+        self.is_closing = True
+        if self.transport is None or self.transport.is_closing():
+            return
+        if self._is_deaf and not self._is_half_closed:
+            self._is_half_closed = True
+            self.began_ms = self._owner.tick_ms
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+
+    def _pause(self, stop: bool) -> None:
+        transport = self.transport
+        if transport is None or self._is_paused == stop or transport.is_closing():
+            return
+        self._is_paused = stop
+        if stop:
+            transport.pause_reading()
+        else:
+            transport.resume_reading()
