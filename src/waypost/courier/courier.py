@@ -1,0 +1,541 @@
+"""The courier: sends what the outbox holds, lane by lane, and knows of each send what became of it.
+
+Owns: the cycle that joins outbox, lanes, sender and journal. Reads the outbox and its own journal; writes its journal
+and its shard of the lanes. Never decides what a partner is owed, and never sends before the intent is durable.
+
+One cycle, two commits: take the reports of attempts that ended → append them to the journal → one transaction in the
+lanes with those outcomes, the postbacks newly taken from the outbox and the intents of what goes out next → give these
+to the sender. A crash between any two of these loses nothing: the outbox is taken again from the lanes' position,
+outcomes that the journal has and the lanes lack are applied at the start, and what is in flight then is sent again,
+marked. While a commit fails nothing new is sent, and the same commit is tried again.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from waypost.catalog.model import Delivery
+from waypost.catalog.view import CatalogView
+from waypost.courier.latency import LatencyWindow
+from waypost.courier.render import Renderer, redacted
+from waypost.courier.schedule import Lane, Schedule, Waiting
+from waypost.errors import WaypostError
+from waypost.model.frames import Attempt, AttemptReason, Outcome, PostbackOut, SendResult, SetAside
+from waypost.model.wire import decode_block, decode_frame, encode_frame, split_block
+from waypost.ports.catalog_source import CatalogSource
+from waypost.ports.clock import Clock
+from waypost.ports.feed import Block, Feed, Journal, Positions
+from waypost.ports.lanes import ItemState, LaneBatch, LaneItem, Lanes
+from waypost.ports.sender import Sender, SendReport, SendRequest
+from waypost.settings import CourierSettings
+from waypost.stages.lanes import RetryPolicy, judge
+from waypost.telemetry.log import logger
+from waypost.telemetry.stats import Stats
+
+_HOUSEKEEPING_MS = 1000  # heartbeat, positions, gauges, a look at the catalog's version
+_CATALOG_POLL_MS = 200
+_TRIM_MS = 5000
+_WRITE_AGAIN_MS = 100  # pause before a commit that failed is tried again
+_READ_FRAMES_MAX = 5000  # of the own journal, at the start
+_LANES_SHOWN_MAX = 200
+_STOPS = frozenset({"fenced", "store_out_of_order", "store_corrupt", "wire_version"})  # trying again cannot help
+
+_log = logger("courier")
+
+
+class _Policy(NamedTuple):
+    """How a partner's lane sends, catalog and settings taken together."""
+
+    name: str
+    concurrency: int
+    connect_timeout_ms: int
+    total_timeout_ms: int
+    retry: RetryPolicy
+
+
+class _Flight(NamedTuple):
+    """An attempt between its intent and its report."""
+
+    lane: Lane
+    item: Waiting
+    attempt: int
+    reason: AttemptReason
+    at_ms: int
+    method: str
+    url: str
+
+
+class _Landed(NamedTuple):
+    """An attempt that ended: its frame for the journal and what it means for the lane."""
+
+    lane: Lane
+    frame: bytes
+    outcome: Outcome
+
+
+class Courier:
+    """One shard of lanes. `step` and `run` are called by one thread."""
+
+    def __init__(
+        self,
+        *,
+        outbox: Feed,
+        lanes: Lanes,
+        journal: Journal,
+        own_feed: Feed,
+        catalogs: CatalogSource,
+        sender: Sender,
+        settings: CourierSettings,
+        clock: Clock,
+        stats: Stats,
+        positions: Positions,
+        shard: int = 0,
+    ) -> None:
+        """`own_feed` reads what `journal` wrote; `shard` is the number of the lanes' shard."""
+        self._outbox, self._lanes, self._journal, self._own_feed = outbox, lanes, journal, own_feed
+        self._catalogs, self._sender, self._settings = catalogs, sender, settings
+        self._clock, self._stats, self._positions = clock, stats, positions
+        self._reader = "courier" if settings.shards == 1 else f"courier-{shard}"  # as which positions are published
+        self._keeps_unreadable = shard == 0  # one courier of all sets aside what no lane can be known of
+        self._renderer = Renderer(catalogs)
+        self._schedule = Schedule(lanes, settings.lane_memory_max, self._concurrency_of)
+        self._view: CatalogView | None = None
+        self._policies: dict[int, _Policy] = {}
+        self._flights: dict[int, _Flight] = {}  # by place in the outbox; in order of their intents
+        self._landed: list[_Landed] = []  # ended, not in the journal yet
+        self._aside: list[bytes] = []  # frames set aside, not in the journal yet
+        self._batch: LaneBatch | None = None  # not committed yet
+        self._batch_landed: list[_Landed] = []
+        self._picked: list[tuple[Lane, Waiting]] = []  # whose intents the batch holds
+        self._picked_ms = 0
+        self._position = self._outcome_position = 0  # what was read of the outbox; what the lanes have of the journal
+        self._latency = LatencyWindow(2)
+        self._started = False
+        self._is_held = False  # the last commit failed
+        self._wait_ms = 0.0
+        self._housekeeping_due_ms = self._catalog_due_ms = 0.0
+        self._trim_due_ms = self._last_append_ms = 0.0
+
+    # --- running -------------------------------------------------------------------------------------
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        """Works until `stop` answers True, then ends what is in flight, records it and closes."""
+        try:
+            while not stop():
+                self.step()
+            self.drain()
+        finally:
+            self.close()
+
+    def step(self) -> int:
+        """One cycle; answers how many attempts ended, were begun and postbacks were taken. 0: idle, or held up.
+
+        Raises WaypostError where going on cannot help: `fenced`, `store_out_of_order`, `store_corrupt`, `store_gap`.
+        """
+        if not self._started:
+            self._start()
+        ended = self._land(self._sender.reports(self._wait_ms))
+        work = ended
+        try:
+            if self._batch is not None:
+                work += self._commit()
+            self._record()
+            self._schedule.refill(self._clock.now_ms())
+            work += self._plan()
+            if self._batch is not None:
+                self._commit()
+            self._is_held = False
+        except WaypostError as error:
+            self._hold(error)
+            work = 0
+        self._keep_house()
+        self._wait_ms = 0.0 if work else self._settings.poll_ms
+        return work
+
+    def drain(self) -> None:
+        """Begins nothing more; waits for what is in flight, but no longer than one request may take."""
+        deadline_ms = self._clock.monotonic_ms() + self._settings.total_timeout_ms
+        if self._batch is not None:  # its commit failed: without intents, what it took just stays queued
+            self._batch.intents, self._picked = (), []
+        while self._flights or self._landed or self._batch is not None:
+            left_ms = deadline_ms - self._clock.monotonic_ms()
+            if left_ms <= 0:
+                break
+            self._land(self._sender.reports(min(left_ms, 50.0)))
+            try:
+                if self._batch is not None:
+                    self._commit()
+                self._record()
+                if self._batch is not None:
+                    self._commit()
+            except WaypostError as error:
+                self._hold(error)
+        if self._started:
+            self._publish_positions()
+
+    def close(self) -> None:
+        """Closes the sender first: what is still in flight is of unknown outcome, and is found at the next start."""
+        self._sender.close()
+        for store in (self._lanes, self._journal, self._own_feed, self._outbox):
+            store.close()
+
+    def _start(self) -> None:
+        """Takes up where the last courier of this shard ended, however it ended."""
+        self._look_at_catalog()
+        self._apply_own_journal()
+        found = self._lanes.recover(self._clock.now_ms())
+        if found:
+            self._stats.add("courier_unknown", len(found))
+            _log.warning("sends_of_unknown_outcome", count=len(found))
+            self._record_unknown(found)
+        self._position = self._lanes.outbox_position()
+        self._schedule.restore()
+        self._started = True
+
+    def _apply_own_journal(self) -> None:
+        """Outcomes that were journaled and did not reach the lanes."""
+        source = self._journal.source
+        position = self._lanes.outcome_positions().get(source, 0)
+        while blocks := self._own_feed.read(position, _READ_FRAMES_MAX):
+            outcomes = [
+                outcome
+                for block in blocks
+                for frame in decode_block(block.data, block.count)
+                if isinstance(frame, Attempt)
+                for outcome in frame.outcomes
+            ]
+            end = blocks[-1].end
+            self._lanes.apply(LaneBatch(source=source, outcomes_start=position, outcomes_end=end, outcomes=outcomes))
+            position = end
+        self._outcome_position = position
+
+    def _record_unknown(self, found: list[LaneItem]) -> None:
+        """Journals the attempts whose outcome a crash took, for the trace."""
+        now_ms = max(self._clock.now_ms(), self._journal.last_ms)
+        frames = []
+        for item in found:
+            post = decode_frame(item.frame)
+            assert isinstance(post, PostbackOut)
+            outcome = Outcome(
+                item.id, item.seq, item.attempt, SendResult.UNKNOWN, "outcome_unknown", next_due_ms=item.due_ms
+            )
+            reason = AttemptReason.FIRST if item.attempt == 1 else AttemptReason.RETRY
+            frames.append(
+                encode_frame(
+                    Attempt(
+                        item.lane,
+                        post.partner,
+                        now_ms,
+                        reason,
+                        "",
+                        "",
+                        (outcome,),
+                        code="outcome_unknown",
+                        test=post.test,
+                    )
+                )
+            )
+        end = self._journal.append(frames, at_ms=now_ms, watermark_ms=now_ms) + len(frames)
+        self._lanes.apply(
+            LaneBatch(source=self._journal.source, outcomes_start=self._outcome_position, outcomes_end=end)
+        )
+        self._outcome_position = end
+
+    # --- the cycle -----------------------------------------------------------------------------------
+
+    def _land(self, reports: list[SendReport]) -> int:
+        """Turns reports into frames and outcomes."""
+        if not reports:
+            return 0
+        now_ms = self._clock.now_ms()
+        values = self._stats.values
+        for report in reports:
+            flight = self._flights.pop(report.token)
+            lane, item = flight.lane, flight.item
+            post = item.post
+            result, code, due_ms = judge(
+                code=report.code,
+                status=report.status,
+                retry_after=report.retry_after,
+                id=post.id,
+                attempt=flight.attempt,
+                now_ms=now_ms,
+                policy=self._policy(post.partner).retry,
+            )
+            outcome = Outcome(post.id, item.seq, flight.attempt, result, code, due_ms)
+            attempt = Attempt(
+                post.lane,
+                post.partner,
+                flight.at_ms,
+                flight.reason,
+                flight.method,
+                redacted(flight.url),
+                (outcome,),
+                report.status,
+                report.address,
+                report.code,
+                report.detail,
+                report.dns_us,
+                report.connect_us,
+                report.tls_us,
+                report.first_byte_us,
+                report.total_us,
+                report.reused,
+                report.body,
+                post.test,
+            )
+            self._landed.append(_Landed(lane, encode_frame(attempt), outcome))
+            if result is SendResult.DELIVERED:
+                latency_ms = now_ms - post.accepted_ms
+                lane.delivered += 1
+                lane.latency.add(latency_ms)
+                self._latency.add(latency_ms)
+                values["courier_delivered"] += 1
+            else:
+                lane.failed += 1
+                values["courier_retries" if result is SendResult.RETRY else "courier_given_up"] += 1
+        values["courier_attempts"] += len(reports)
+        return len(reports)
+
+    def _record(self) -> None:
+        """Appends what has landed to the journal, and plans its outcomes for the lanes."""
+        landed, aside = self._landed, self._aside
+        if not landed and not aside:
+            return
+        now_ms = self._clock.now_ms()
+        frames = [*(one.frame for one in landed), *aside]
+        start = self._journal.append(frames, at_ms=now_ms, watermark_ms=self._watermark_ms(now_ms))
+        self._last_append_ms = self._clock.monotonic_ms()
+        self._landed, self._aside = [], []
+        self._batch = LaneBatch(
+            source=self._journal.source,
+            outcomes_start=self._outcome_position,  # before `start` where an append seemed to fail: the same frames
+            outcomes_end=start + len(frames),
+            outcomes=[one.outcome for one in landed],
+        )
+        self._batch_landed = landed
+
+    def _plan(self) -> int:
+        """Adds to the batch what is newly taken and what goes out next; answers how many."""
+        batch = self._batch or LaneBatch()
+        room = self._settings.in_flight_max - len(self._flights)
+        taken = self._take(batch) if self._schedule.first_attempts(room) < room else 0
+        picked = self._schedule.pick(room) if room > 0 else []
+        if picked:
+            at_ms = max(self._clock.now_ms(), self._journal.last_ms)
+            batch.intents = [(item.seq, item.attempt + 1, at_ms) for _, item in picked]
+            self._picked, self._picked_ms = picked, at_ms
+        if picked or batch.taken_end > batch.taken_start:
+            self._batch = batch
+        return taken + len(picked)
+
+    def _take(self, batch: LaneBatch) -> int:
+        """Reads the outbox into the batch; answers how many frames."""
+        blocks = self._outbox.read(self._position, self._settings.take_max)
+        if not blocks:
+            return 0
+        owns, add = self._lanes.owns, self._schedule.add
+        taken: list[LaneItem] = []
+        for block in blocks:
+            seq = block.first
+            for frame, raw in zip(decode_block(block.data, block.count), _split(block), strict=True):
+                if isinstance(frame, PostbackOut):
+                    if owns(frame.lane):
+                        taken.append(LaneItem(seq, frame.lane, frame.id, ItemState.QUEUED, 0, 0, 0, raw))
+                        add(seq, frame)
+                elif self._keeps_unreadable:
+                    self._set_aside(seq, getattr(frame, "raw", b""), getattr(frame, "why", "no postback"))
+                seq += 1
+        batch.taken_start, batch.taken_end, batch.taken = self._position, blocks[-1].end, taken
+        self._position = blocks[-1].end
+        return batch.taken_end - batch.taken_start
+
+    def _set_aside(self, seq: int, raw: bytes, why: str) -> None:
+        self._stats.add("errors")
+        frame = SetAside(self._outbox.name, seq, self._clock.now_ms(), "unreadable_frame", why, raw)
+        self._aside.append(encode_frame(frame))
+
+    def _commit(self) -> int:
+        """Commits the planned batch, then starts what it holds the intents of; answers how many attempts began."""
+        assert self._batch is not None
+        self._lanes.apply(self._batch)
+        self._outcome_position = max(self._outcome_position, self._batch.outcomes_end)
+        self._batch = None
+        landed, self._batch_landed = self._batch_landed, []
+        for lane, _, outcome in landed:
+            if outcome.result is SendResult.RETRY:
+                lane.queued += 1
+                self._schedule.retry(lane, outcome.next_due_ms)
+            elif outcome.result is SendResult.GIVEN_UP:
+                lane.dead += 1
+            self._schedule.freed(lane)
+        picked, self._picked = self._picked, []
+        if picked:
+            self._begin(picked, self._picked_ms)
+        return len(picked)
+
+    def _begin(self, picked: list[tuple[Lane, Waiting]], at_ms: int) -> None:
+        """Renders and submits. What cannot be rendered lands at once."""
+        requests: list[SendRequest] = []
+        failed: list[SendReport] = []
+        flights, render = self._flights, self._renderer.render
+        repeats = 0
+        for lane, item in picked:
+            post = item.post
+            attempt = item.attempt + 1
+            reason = AttemptReason.FIRST
+            if attempt > 1:
+                reason = AttemptReason.UNKNOWN_AFTER_CRASH if item.unknown else AttemptReason.RETRY
+                repeats += 1
+            try:
+                method, url, headers, body = render(
+                    post, attempt=attempt, reason=reason, first_ms=item.first_ms or at_ms
+                )
+            except WaypostError as error:
+                flights[item.seq] = _Flight(lane, item, attempt, reason, at_ms, "", "")
+                failed.append(_not_sent(item.seq, error))
+                continue
+            flights[item.seq] = _Flight(lane, item, attempt, reason, at_ms, method, url)
+            policy = self._policy(post.partner)
+            requests.append(
+                SendRequest(item.seq, method, url, headers, body, policy.connect_timeout_ms, policy.total_timeout_ms)
+            )
+        self._stats.values["courier_repeats"] += repeats
+        if requests:
+            self._sender.submit(requests)
+        if failed:
+            self._land(failed)
+
+    def _watermark_ms(self, now_ms: int) -> int:
+        """No attempt that is journaled later was begun before this."""
+        oldest = next(iter(self._flights.values()), None)
+        return max(self._journal.last_ms, oldest.at_ms if oldest is not None else now_ms)
+
+    def _hold(self, error: WaypostError) -> None:
+        """A commit failed: nothing new is sent until it succeeds. Raises what trying again cannot help."""
+        if error.code in _STOPS or error.code == "store_gap":
+            raise error
+        self._stats.add("errors")
+        if not self._is_held:
+            _log.error("held_up", code=error.code, detail=error.detail, place=error.place)
+        self._is_held = True
+        self._clock.sleep_ms(_WRITE_AGAIN_MS)
+
+    # --- policies ------------------------------------------------------------------------------------
+
+    def _look_at_catalog(self) -> None:
+        version = self._catalogs.current()
+        if version and version != self._schedule.version:
+            self._view = self._catalogs.open(version)
+            self._policies.clear()
+            self._schedule.version = version
+            self._stats.set("catalog_version", version)
+
+    def _concurrency_of(self, lane: int) -> tuple[int, int]:
+        return self._policy(lane).concurrency, self._schedule.version
+
+    def _policy(self, number: int) -> _Policy:
+        """A partner's policy by the catalog in force: what an operator changes holds for what is queued already."""
+        policy = self._policies.get(number)
+        if policy is None:
+            partner = self._view.partner(number) if self._view is not None else None
+            delivery = partner.delivery if partner is not None else Delivery()
+            ours = self._settings
+            schedule_ms, jitter = delivery.retry_schedule_ms, delivery.retry_jitter
+            policy = self._policies[number] = _Policy(
+                partner.name if partner is not None else str(number),
+                max(1, delivery.concurrency or ours.lane_concurrency),
+                delivery.connect_timeout_ms or ours.connect_timeout_ms,
+                delivery.total_timeout_ms or ours.total_timeout_ms,
+                RetryPolicy(
+                    ours.retry_schedule_ms if schedule_ms is None else schedule_ms,
+                    ours.retry_jitter if jitter is None else jitter,
+                ),
+            )
+        return policy
+
+    # --- each second ---------------------------------------------------------------------------------
+
+    def _keep_house(self) -> None:
+        now = self._clock.monotonic_ms()
+        if now < self._catalog_due_ms:
+            return
+        self._catalog_due_ms = now + _CATALOG_POLL_MS
+        try:
+            self._look_at_catalog()
+            if now < self._housekeeping_due_ms:
+                return
+            self._housekeeping_due_ms = now + _HOUSEKEEPING_MS
+            is_settled = not self._landed and self._batch is None
+            if is_settled and now - self._last_append_ms >= _HOUSEKEEPING_MS:
+                now_ms = self._clock.now_ms()
+                self._journal.heartbeat(at_ms=now_ms, watermark_ms=self._watermark_ms(now_ms))
+            self._publish_positions()
+            if now >= self._trim_due_ms:
+                self._trim_due_ms = now + _TRIM_MS
+                self._trim()
+        except (WaypostError, OSError) as error:
+            self._stats.add("errors")
+            _log.error("housekeeping_failed", error=str(error))
+        self._show()
+        self._stats.publish(self._clock.now_ms())
+
+    def _publish_positions(self) -> None:
+        source = self._journal.source
+        self._positions.publish(self._reader, self._outbox.name, self._lanes.outbox_position())
+        self._positions.publish(self._reader, source, self._lanes.outcome_positions().get(source, 0))
+
+    def _trim(self) -> None:
+        """Drops what every reader of the journal has finished with."""
+        published = self._positions.of(self._journal.source)
+        if published.keys() >= {"pipeline", "archivist", self._reader}:
+            self._journal.trim(min(published.values()))
+
+    def _show(self) -> None:
+        """Gauges, and what the console shows of each lane that did or holds something."""
+        schedule, stats = self._schedule, self._stats
+        lanes = schedule.lanes.values()
+        p50_ms, p99_ms = self._latency.quantiles(0.5, 0.99)
+        for name, value in (
+            ("courier_in_flight", len(self._flights)),
+            ("courier_queued", sum(lane.queued for lane in lanes)),
+            ("courier_dead", sum(lane.dead for lane in lanes)),
+            ("courier_lanes_active", schedule.active),
+            ("courier_latency_p50_ms", p50_ms),
+            ("courier_latency_p99_ms", p99_ms),
+            ("courier_lag_frames", max(0, self._outbox.head().end - self._position)),
+            ("journal_end", self._journal.end),
+        ):
+            stats.set(name, value)
+        busiest = sorted(lanes, key=lambda lane: (lane.queued + lane.in_flight, lane.delivered), reverse=True)
+        stats.details["lanes"] = {self._policy(lane.number).name: _shown(lane) for lane in busiest[:_LANES_SHOWN_MAX]}
+        self._latency.roll()
+        for lane in lanes:
+            lane.latency.roll()
+        schedule.forget_idle()
+
+
+def _split(block: Block) -> list[bytes]:
+    """The frames' bytes as they were written: a newer release's fields stay in them."""
+    try:
+        raws = split_block(block.data)
+    except WaypostError:
+        raws = []
+    return raws if len(raws) == block.count else [b""] * block.count
+
+
+def _shown(lane: Lane) -> dict[str, float]:
+    p50_ms, p99_ms = lane.latency.quantiles(0.5, 0.99)
+    return {
+        "queued": lane.queued,
+        "in_flight": lane.in_flight,
+        "dead": lane.dead,
+        "delivered": lane.delivered,
+        "failures": lane.failed,
+        "latency_p50_ms": p50_ms,
+        "latency_p99_ms": p99_ms,
+    }
+
+
+def _not_sent(token: int, error: WaypostError) -> SendReport:
+    """The report of an attempt that ended before anything was sent."""
+    return SendReport(token, error.code, error.detail, 0, "", 0, 0, 0, 0, 0, False, False, b"", "")

@@ -1,0 +1,74 @@
+"""What an attempt's end means for its postback: delivered, tried again and when, or given up. Pure.
+
+Owns: which answers are final, the pause before the next attempt, its jitter. Reads and writes nothing; the same
+input always gives the same answer (the jitter is a hash of the postback's id and the attempt's number).
+
+Which answers are final follows the field. Senders of webhooks and postbacks repeat every answer that is no 2xx, 4xx
+included: a wrong path, an expired token or a template that the partner's release no longer knows is repaired within
+hours, and what was given up by then is money lost. Only 410 ends it at once, as Standard Webhooks has it: the
+receiver says that it is gone for good. A redirect is a failure: it is not followed, and is tried again.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from hashlib import blake2b
+from typing import NamedTuple
+
+from waypost.errors import ERRORS
+from waypost.model.frames import SendResult
+
+RETRY_AFTER_MAX_MS = 6 * 3600 * 1000  # a partner may ask for a longer pause, but gets no more than this
+STATUS_GONE = 410
+
+
+class RetryPolicy(NamedTuple):
+    """Pauses before the 2nd, 3rd, … attempt, and the share by which each is stretched or shortened at most."""
+
+    schedule_ms: Sequence[int]
+    jitter: float
+
+
+class Judgement(NamedTuple):
+    """`code` is empty for what was delivered; `due_ms` is set where the result is RETRY."""
+
+    result: SendResult
+    code: str
+    due_ms: int
+
+
+def judge(
+    *, code: str, status: int, retry_after: str, id: str, attempt: int, now_ms: int, policy: RetryPolicy
+) -> Judgement:
+    """What one attempt means. `code` is empty when an HTTP answer came whole, else a code of `errors.py`;
+    `attempt` counts from 1; `retry_after` is that header's value, or empty."""
+    if not code and 200 <= status < 300:
+        return Judgement(SendResult.DELIVERED, "", 0)
+    code = code or "http_status"
+    if not ERRORS[code].retriable or status == STATUS_GONE or attempt > len(policy.schedule_ms):
+        return Judgement(SendResult.GIVEN_UP, code, 0)
+    pause_ms = max(
+        pause_before_ms(id, attempt, policy),
+        min(retry_after_ms(retry_after, now_ms), RETRY_AFTER_MAX_MS),
+    )
+    return Judgement(SendResult.RETRY, code, now_ms + pause_ms)
+
+
+def pause_before_ms(id: str, attempt: int, policy: RetryPolicy) -> int:
+    """The pause after attempt number `attempt`: the schedule's, times 1 ± jitter."""
+    share = int.from_bytes(blake2b(f"{id} {attempt}".encode(), digest_size=4).digest()) / 0xFFFFFFFF
+    return round(policy.schedule_ms[attempt - 1] * (1 + policy.jitter * (2 * share - 1)))
+
+
+def retry_after_ms(text: str, now_ms: int) -> int:
+    """A Retry-After header's pause: seconds or an HTTP date (RFC 9110, 10.2.3); 0 for anything else."""
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return int(text[:12]) * 1000
+    try:
+        date = parsedate_to_datetime(text)
+    except ValueError:
+        return 0
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=UTC)
+    return max(0, int(date.timestamp() * 1000) - now_ms)

@@ -1,0 +1,369 @@
+"""What every engine of `ports.lanes.Lanes` must do. An engine is plugged in by one more entry in ENGINES."""
+
+import os
+import signal
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support.crash import run_and_kill
+from waypost.engines.sqlite.lanes import SqliteLanes
+from waypost.errors import WaypostError
+from waypost.model.frames import Outcome, SendResult
+from waypost.ports.lanes import ItemState, LaneBatch, LaneItem, Lanes
+
+Open = Callable[..., Lanes]
+ENGINES: dict[str, Callable[[Path], Open]] = {
+    "sqlite": lambda folder: (
+        lambda shard=0, shards=1: SqliteLanes(folder / f"shard-{shard}.db", shard=shard, shards=shards)
+    ),
+}
+FAR = 1 << 60
+
+
+@pytest.fixture(params=list(ENGINES))
+def open_lanes(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+    return ENGINES[request.param](tmp_path)
+
+
+def item(seq: int, lane: int = 1) -> LaneItem:
+    return LaneItem(seq, lane, f"p{seq}", ItemState.QUEUED, 0, 0, 0, b"frame %d" % seq)
+
+
+def taking(start: int, end: int, *, lanes: int = 1, **more: object) -> LaneBatch:
+    return LaneBatch(start, end, [item(seq, 1 + seq % lanes) for seq in range(start, end)], **more)  # type: ignore[arg-type]
+
+
+def ended(start: int, *outcomes: Outcome) -> LaneBatch:
+    return LaneBatch(source="courier-0", outcomes_start=start, outcomes_end=start + len(outcomes), outcomes=outcomes)
+
+
+def outcome(seq: int, attempt: int, result: SendResult, due_ms: int = 0) -> Outcome:
+    return Outcome(f"p{seq}", seq, attempt, result, "", due_ms)
+
+
+def states(lanes: Lanes) -> dict[int, tuple[ItemState, int]]:
+    return {found.seq: (found.state, found.attempt) for found in lanes.items()}
+
+
+def test_an_item_lives_from_the_outbox_to_its_delivery(open_lanes: Open) -> None:
+    lanes = open_lanes()
+    lanes.apply(taking(0, 3))
+    assert states(lanes) == dict.fromkeys(range(3), (ItemState.QUEUED, 0))
+    assert lanes.item("p1") == item(1)
+    lanes.apply(LaneBatch(intents=[(0, 1, 1000), (1, 1, 1000), (2, 1, 1000)]))
+    begun = lanes.item("p1")
+    assert begun is not None
+    assert (begun.state, begun.attempt, begun.first_ms) == (ItemState.IN_FLIGHT, 1, 1000)
+    lanes.apply(
+        ended(
+            0,
+            outcome(0, 1, SendResult.DELIVERED),
+            outcome(1, 1, SendResult.RETRY, 5000),
+            outcome(2, 1, SendResult.GIVEN_UP),
+        )
+    )
+    assert states(lanes) == {1: (ItemState.QUEUED, 1), 2: (ItemState.DEAD, 1)}
+    assert lanes.item("p0") is None
+    assert [found.seq for found in lanes.due(1, 4999, (0, -1), 10)] == []
+    (due,) = lanes.due(1, 5000, (0, -1), 10)
+    assert (due.seq, due.attempt, due.first_ms, due.due_ms, due.unknown) == (1, 1, 1000, 5000, False)
+    lanes.apply(LaneBatch(intents=[(1, 2, 6000)]))
+    lanes.apply(ended(3, outcome(1, 2, SendResult.DELIVERED)))
+    assert states(lanes) == {2: (ItemState.DEAD, 1)}
+    assert lanes.outbox_position() == 3
+    assert lanes.outcome_positions() == {"courier-0": 4}
+    assert lanes.problems() == []
+    lanes.close()
+
+
+def test_taken_and_begun_in_one_batch(open_lanes: Open) -> None:
+    lanes = open_lanes()
+    lanes.apply(taking(0, 4, intents=[(1, 1, 1000), (3, 1, 1000)]))
+    assert states(lanes) == {
+        0: (ItemState.QUEUED, 0),
+        1: (ItemState.IN_FLIGHT, 1),
+        2: (ItemState.QUEUED, 0),
+        3: (ItemState.IN_FLIGHT, 1),
+    }
+    (depth,) = lanes.depths()
+    assert (depth.queued, depth.in_flight, depth.dead) == (2, 2, 0)
+    lanes.apply(ended(0, outcome(3, 1, SendResult.DELIVERED)))
+    assert 3 not in states(lanes)
+    assert lanes.problems() == []
+    lanes.close()
+
+
+def test_what_is_applied_again_changes_nothing(open_lanes: Open) -> None:
+    lanes = open_lanes()
+    batches = [
+        taking(0, 3, intents=[(0, 1, 1000)]),
+        LaneBatch(intents=[(1, 1, 1100), (2, 1, 1100)]),
+        ended(0, outcome(0, 1, SendResult.DELIVERED), outcome(1, 1, SendResult.RETRY, 5000)),
+        LaneBatch(intents=[(1, 2, 5000)]),
+    ]
+    for batch in batches:
+        lanes.apply(batch)
+        before = list(lanes.items())
+        lanes.apply(batch)
+        assert list(lanes.items()) == before
+    for batch in batches:
+        lanes.apply(batch)
+    assert states(lanes) == {1: (ItemState.IN_FLIGHT, 2), 2: (ItemState.IN_FLIGHT, 1)}
+    assert lanes.problems() == []
+    lanes.close()
+
+
+def test_ranges_that_overlap_are_taken_and_gaps_are_refused(open_lanes: Open) -> None:
+    lanes = open_lanes()
+    lanes.apply(taking(0, 3))
+    lanes.apply(taking(1, 5))
+    assert sorted(states(lanes)) == [0, 1, 2, 3, 4]
+    with pytest.raises(WaypostError, match="store_out_of_order"):
+        lanes.apply(taking(6, 7))
+    with pytest.raises(WaypostError, match="store_out_of_order"):
+        lanes.apply(ended(1, outcome(0, 1, SendResult.DELIVERED)))
+    assert sorted(states(lanes)) == [0, 1, 2, 3, 4]
+    assert lanes.outbox_position() == 5
+    assert lanes.problems() == []
+    lanes.close()
+
+
+def test_a_range_without_items_moves_the_position(open_lanes: Open) -> None:
+    lanes = open_lanes()
+    lanes.apply(LaneBatch(taken_start=0, taken_end=9))
+    assert lanes.outbox_position() == 9
+    lanes.close()
+
+
+def test_an_outcome_counts_for_its_own_attempt_only(open_lanes: Open) -> None:
+    lanes = open_lanes()
+    lanes.apply(taking(0, 2, intents=[(0, 1, 1000)]))
+    lanes.apply(ended(0, outcome(0, 1, SendResult.RETRY, 2000)))
+    lanes.apply(LaneBatch(intents=[(0, 2, 2000)]))
+    lanes.apply(ended(1, outcome(0, 1, SendResult.DELIVERED), outcome(1, 1, SendResult.DELIVERED)))
+    assert states(lanes) == {0: (ItemState.IN_FLIGHT, 2), 1: (ItemState.QUEUED, 0)}
+    assert lanes.outcome_positions() == {"courier-0": 3}
+    lanes.close()
+
+
+def test_after_a_crash_the_items_in_flight_are_known_and_marked(open_lanes: Open) -> None:
+    lanes = open_lanes()
+    lanes.apply(taking(0, 3, intents=[(0, 1, 1000), (2, 1, 1000)]))
+    lanes.close()
+    lanes = open_lanes()
+    found = lanes.recover(9000)
+    assert [(one.seq, one.state, one.attempt, one.unknown, one.due_ms) for one in found] == [
+        (0, ItemState.QUEUED, 1, True, 9000),
+        (2, ItemState.QUEUED, 1, True, 9000),
+    ]
+    assert lanes.recover(9500) == []
+    assert [one.seq for one in lanes.due(1, 9000, (0, -1), 10)] == [1, 0, 2]
+    lanes.apply(LaneBatch(intents=[(0, 2, 9100)]))
+    again = lanes.item("p0")
+    assert again is not None and (again.attempt, again.first_ms, again.unknown) == (2, 1000, False)
+    assert lanes.problems() == []
+    lanes.close()
+
+
+def test_outcomes_from_the_journal_come_before_recovery(open_lanes: Open) -> None:
+    lanes = open_lanes()
+    lanes.apply(taking(0, 3, intents=[(seq, 1, 1000) for seq in range(3)]))
+    lanes.close()
+    lanes = open_lanes()
+    lanes.apply(ended(0, outcome(0, 1, SendResult.DELIVERED), outcome(1, 1, SendResult.RETRY, 5000)))
+    assert [one.seq for one in lanes.recover(9000)] == [2]
+    lanes.apply(ended(2, outcome(2, 1, SendResult.DELIVERED)))  # a late one: its attempt's outcome is known after all
+    assert states(lanes) == {1: (ItemState.QUEUED, 1)}
+    assert lanes.problems() == []
+    lanes.close()
+
+
+def test_due_items_come_in_order_and_page_by_page(open_lanes: Open) -> None:
+    lanes = open_lanes()
+    lanes.apply(taking(0, 20, lanes=2, intents=[(0, 1, 1), (2, 1, 1)]))
+    lanes.apply(ended(0, outcome(2, 1, SendResult.RETRY, 50), outcome(0, 1, SendResult.RETRY, 60)))
+    seen: list[int] = []
+    after = (0, -1)
+    while page := lanes.due(1, 100, after, 3):
+        seen += [one.seq for one in page]
+        after = (page[-1].due_ms, page[-1].seq)
+    assert seen == [4, 6, 8, 10, 12, 14, 16, 18, 2, 0]
+    lanes.close()
+
+
+def test_lanes_with_work(open_lanes: Open) -> None:
+    lanes = open_lanes()
+    assert lanes.lanes_with_work() == []
+    lanes.apply(taking(0, 5, lanes=5, intents=[(1, 1, 1), (4, 1, 1)]))
+    lanes.apply(ended(0, outcome(1, 1, SendResult.RETRY, 70), outcome(4, 1, SendResult.GIVEN_UP)))
+    assert lanes.lanes_with_work() == [(1, 0), (2, 70), (3, 0), (4, 0)]
+    assert [(depth.lane, depth.queued, depth.dead) for depth in lanes.depths()] == [
+        (1, 1, 0),
+        (2, 1, 0),
+        (3, 1, 0),
+        (4, 1, 0),
+        (5, 0, 1),
+    ]
+    lanes.close()
+
+
+def test_a_shard_has_one_owner_and_each_owner_a_higher_fence(open_lanes: Open) -> None:
+    lanes = open_lanes()
+    first = lanes.fence
+    with pytest.raises(WaypostError, match="data_in_use"):
+        open_lanes()
+    lanes.close()
+    lanes = open_lanes()
+    assert lanes.fence > first
+    assert lanes.owns(0) and lanes.owns(7)
+    other = open_lanes(shard=1, shards=2)
+    assert other.owns(7) and not other.owns(8)
+    other.close()
+    lanes.close()
+
+
+def _write_until_killed(open_lanes: Open, told: int, die: Callable[[], None]) -> None:
+    lanes = open_lanes()
+    for nth in range(1000):
+        start = nth * 10
+        lanes.apply(taking(start, start + 10, lanes=3, intents=[(start, 1, 1), (start + 1, 1, 1)]))
+        lanes.apply(ended(nth * 2, outcome(start, 1, SendResult.DELIVERED), outcome(start + 1, 1, SendResult.RETRY, 9)))
+        os.write(told, b"%d\n" % nth)
+        if nth == 40:
+            die()
+
+
+def test_what_was_acknowledged_survives_a_kill(open_lanes: Open) -> None:
+    reader, writer = os.pipe()
+    run_and_kill(lambda die: _write_until_killed(open_lanes, writer, die))
+    os.close(writer)
+    with os.fdopen(reader) as lines:
+        assert len(lines.read().split()) == 41
+    lanes = open_lanes()
+    assert lanes.outbox_position() == 410
+    assert lanes.outcome_positions() == {"courier-0": 82}
+    assert len(states(lanes)) == 410 - 41
+    assert lanes.problems() == []
+    lanes.close()
+
+
+def test_a_kill_in_the_middle_leaves_nothing_half_applied(open_lanes: Open) -> None:
+    for _ in range(5):
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                _keep_writing(open_lanes, writer)
+            finally:
+                os._exit(1)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as told:
+            told.read(60)
+            os.kill(child, signal.SIGKILL)
+            rest = told.read()
+        _, status = os.waitpid(child, 0)
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        lanes = open_lanes()
+        position = lanes.outbox_position()
+        assert position % 50 == 0 and position >= 50 * (60 + len(rest))
+        found = states(lanes)
+        assert len(found) == position - sum(lanes.outcome_positions().values())
+        assert lanes.problems() == []
+        for one in lanes.recover(1):
+            assert one.attempt == 1
+        lanes.close()
+
+
+def _keep_writing(open_lanes: Open, told: int) -> None:
+    lanes = open_lanes()
+    while True:
+        start = lanes.outbox_position()
+        lanes.apply(taking(start, start + 50, lanes=4, intents=[(seq, 1, 1) for seq in range(start, start + 25)]))
+        position = lanes.outcome_positions().get("courier-0", 0)
+        delivered = [outcome(seq, 1, SendResult.DELIVERED) for seq in range(start, start + 25)]
+        lanes.apply(ended(position, *delivered))
+        os.write(told, b".")
+
+
+@pytest.mark.parametrize("table", ["shard", "positions", "lanes", "items"])
+def test_any_one_row_that_is_deleted_is_named(tmp_path: Path, table: str) -> None:
+    """SQLite only: each row of each table in turn."""
+    file = tmp_path / "shard-0.db"
+    lanes = SqliteLanes(file, shard=0, shards=1)
+    lanes.apply(taking(0, 12, lanes=4, intents=[(seq, 1, 1) for seq in range(6)]))
+    lanes.apply(
+        ended(
+            0,
+            outcome(0, 1, SendResult.DELIVERED),
+            outcome(1, 1, SendResult.RETRY, 9),
+            outcome(2, 1, SendResult.GIVEN_UP),
+        )
+    )
+    lanes.close()
+    database = sqlite3.connect(file, isolation_level=None)
+    key = {"shard": "one", "positions": "source", "lanes": "lane", "items": "seq"}[table]
+    keys = [row[0] for row in database.execute(f"SELECT {key} FROM {table}")]
+    assert keys
+    for value in keys:
+        database.execute("BEGIN")
+        database.execute(f"CREATE TEMP TABLE kept AS SELECT * FROM {table} WHERE {key} = ?", (value,))
+        database.execute(f"DELETE FROM {table} WHERE {key} = ?", (value,))
+        database.execute("COMMIT")
+        reader = SqliteLanes(file, shard=0, shards=1, read_only=True)
+        problems = reader.problems()
+        reader.close()
+        assert problems, (table, value)
+        if table in ("items", "lanes"):
+            assert f" {value} " in f"{problems[0]} ", problems
+        database.execute(f"INSERT INTO {table} SELECT * FROM kept")
+        database.execute("DROP TABLE kept")
+    reader = SqliteLanes(file, shard=0, shards=1, read_only=True)
+    assert reader.problems() == []
+    reader.close()
+    database.close()
+
+
+def test_a_lost_shard_row_is_not_made_anew(tmp_path: Path) -> None:
+    file = tmp_path / "shard-0.db"
+    SqliteLanes(file, shard=0, shards=1).close()
+    database = sqlite3.connect(file)
+    database.execute("DELETE FROM shard")
+    database.commit()
+    database.close()
+    with pytest.raises(WaypostError, match="store_corrupt"):
+        SqliteLanes(file, shard=0, shards=1)
+
+
+def test_an_owner_that_was_replaced_cannot_write(tmp_path: Path) -> None:
+    file = tmp_path / "shard-0.db"
+    lanes = SqliteLanes(file, shard=0, shards=1)
+    database = sqlite3.connect(file)
+    database.execute("UPDATE shard SET fence = fence + 1")
+    database.commit()
+    database.close()
+    with pytest.raises(WaypostError, match="fenced"):
+        lanes.apply(taking(0, 1))
+    lanes.close()
+
+
+def test_another_count_of_shards_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "shard-0.db"
+    SqliteLanes(file, shard=0, shards=1).close()
+    with pytest.raises(WaypostError, match="shard 0 of 1"):
+        SqliteLanes(file, shard=0, shards=2)
+
+
+def test_work_is_found_through_indexes(tmp_path: Path) -> None:
+    lanes = SqliteLanes(tmp_path / "shard-0.db", shard=0, shards=1)
+    for query in (
+        "SELECT seq FROM items WHERE state = 0 AND lane = 1 AND due_ms <= 5 AND (due_ms, seq) > (0, 1)"
+        " ORDER BY due_ms, seq LIMIT 5",
+        "SELECT min(lane) FROM items WHERE state = 0 AND lane > 5",
+        "SELECT seq FROM items WHERE state = 1",
+    ):
+        plan = " ".join(row[3] for row in lanes._open.execute(f"EXPLAIN QUERY PLAN {query}"))
+        assert "INDEX items_" in plan and "TEMP B-TREE" not in plan, plan
+    lanes.close()
