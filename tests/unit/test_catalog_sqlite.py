@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 import sqlite3
 import stat
 import time
@@ -156,6 +157,21 @@ def test_an_apply_that_is_cut_short_leaves_the_old_version(
     more = place.current().link("more")
     assert more is not None and more.targets[0].route == 2
     assert not list(place.folder.rglob("*.partial"))
+
+
+@pytest.mark.parametrize("step", ["write_artefact", "_set_current"])
+def test_a_killed_apply_leaves_the_old_version_and_no_lock(place: Place, step: str) -> None:
+    place.apply(DESIGN)
+    child = os.fork()
+    if child == 0:
+        setattr(engine, step, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        place.apply(with_links("more"))
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert place.store.current() == 1
+    applied = place.apply(with_links("more"))
+    more = place.current().link("more")
+    assert applied.changed and more is not None and more.targets[0].route == 2
 
 
 def test_activation_is_told_once_and_again_if_that_failed(place: Place) -> None:
