@@ -1,0 +1,1 @@
+"""All configuration: parsed with places, validated whole, compiled; pure but for timezone data."""
