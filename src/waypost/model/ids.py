@@ -30,8 +30,8 @@ FLAG_TEST = 2
 _CHECK = 0x57415950  # "WAYP"
 _VALUES = {char: value for value, char in enumerate(ALPHABET)}
 _PAIRS = [a + b for a in ALPHABET for b in ALPHABET]  # two digits at a time: half the divisions
-_PAIR_VALUES = {pair: value for value, pair in enumerate(_PAIRS)}
-_BASE2 = 62 * 62
+_WEIGHED = [{pair: value * 62 ** (20 - 2 * place) for value, pair in enumerate(_PAIRS)} for place in range(11)]
+_BASE2, _BASE4, _BASE6, _BASE8, _BASE14 = (62**power for power in (2, 4, 6, 8, 14))
 _LIMIT = 1 << 128
 
 
@@ -80,14 +80,15 @@ class ClickIdCodec:
         """The text of a click id. The caller keeps each part within its bits."""
         block = ms << 86 | door << 74 | seq << 60 | route << 34 | flags << 32 | _CHECK
         number = int.from_bytes(self._encrypt(block.to_bytes(16, "big")), "big")
+        # Thirds that fit a machine word: divisions of 128-bit numbers would be most of the cost.
+        high, low = divmod(number, _BASE14)
+        middle, low = divmod(low, _BASE8)
         pairs = _PAIRS
-        digits = []
-        for _ in range(11):
-            number, pair = divmod(number, _BASE2)
-            digits.append(pairs[pair])
-        digits.append(self._char)
-        digits.reverse()
-        return "".join(digits)
+        return (
+            f"{self._char}{pairs[high // _BASE6]}{pairs[high // _BASE4 % _BASE2]}{pairs[high // _BASE2 % _BASE2]}"
+            f"{pairs[high % _BASE2]}{pairs[middle // _BASE4]}{pairs[middle // _BASE2 % _BASE2]}{pairs[middle % _BASE2]}"
+            f"{pairs[low // _BASE6]}{pairs[low // _BASE4 % _BASE2]}{pairs[low // _BASE2 % _BASE2]}{pairs[low % _BASE2]}"
+        )
 
     def decode(self, text: str) -> ClickId | None:
         """What the id says, or None if this ring did not make it (malformed or forged)."""
@@ -116,10 +117,12 @@ def looks_like_click_id(text: str) -> bool:
 def _number_of(text: str) -> int | None:
     if len(text) != CLICK_ID_LENGTH:
         return None
-    number = 0
+    a, b, c, d, e, f, g, h, i, j, k = _WEIGHED
     try:
-        for at in range(1, CLICK_ID_LENGTH, 2):
-            number = number * _BASE2 + _PAIR_VALUES[text[at : at + 2]]
+        number = (
+            a[text[1:3]] + b[text[3:5]] + c[text[5:7]] + d[text[7:9]] + e[text[9:11]] + f[text[11:13]]
+            + g[text[13:15]] + h[text[15:17]] + i[text[17:19]] + j[text[19:21]] + k[text[21:23]]
+        )  # fmt: skip
     except KeyError:
         return None
     return number if number < _LIMIT and text[0] in _VALUES else None

@@ -4,11 +4,10 @@ Owns: parsing, rounding and text of amounts. Source of the table: ISO 4217 (acti
 Never converts between currencies, and never uses a float.
 """
 
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+import re
+from decimal import ROUND_HALF_UP, Decimal
 
 import msgspec
-
-AMOUNT_DIGITS_MAX = 18
 
 # Minor units other than 2, and the codes that have 2 (ISO 4217).
 _NONE = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
@@ -36,6 +35,10 @@ class Money(msgspec.Struct, array_like=True, frozen=True, gc=False):
         return f"{amount_text(self)} {self.currency}"
 
 
+_QUANTA = {decimals: Decimal(1).scaleb(-decimals) for decimals in (0, 2, 3, 4)}
+_AMOUNT = re.compile(r"-?(?:[0-9]{1,18}(?:\.[0-9]{0,18})?|\.[0-9]{1,18})\Z")
+
+
 def is_currency(code: str) -> bool:
     return code in _DECIMALS
 
@@ -47,29 +50,25 @@ def decimals_of(currency: str) -> int:
 
 def rounded(amount: Decimal, currency: str) -> Decimal:
     """The amount to the currency's decimals, halves away from zero."""
-    return amount.quantize(Decimal(1).scaleb(-decimals_of(currency)), ROUND_HALF_UP)
+    return amount.quantize(_QUANTA[decimals_of(currency)], ROUND_HALF_UP)
 
 
 def amount_text(money: Money) -> str:
     """`1.20` for USD, `1` for JPY; more decimals are kept where the amount has them."""
     least = decimals_of(money.currency)
     amount = money.amount
+    quantum = _QUANTA[least]
+    if amount.same_quantum(quantum):
+        return f"{amount:f}"
     exponent = amount.as_tuple().exponent
     if isinstance(exponent, int) and -exponent > least:
         amount = amount.normalize()
         exponent = amount.as_tuple().exponent
         if isinstance(exponent, int) and -exponent > least:
             return f"{amount:f}"
-    return f"{amount.quantize(Decimal(1).scaleb(-least)):f}"
+    return f"{amount.quantize(quantum):f}"
 
 
 def parse_amount(text: str) -> Decimal | None:
-    """A plain decimal number (`12`, `-3.50`); None for anything else, exponents and NaN included."""
-    if not text or len(text) > AMOUNT_DIGITS_MAX + 2 or not text.isascii():
-        return None
-    if any(char not in "0123456789.-" for char in text):
-        return None
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        return None
+    """A plain decimal number (`12`, `-3.50`, `.5`); None for anything else, exponents and NaN included."""
+    return Decimal(text) if _AMOUNT.match(text) else None

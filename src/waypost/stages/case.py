@@ -7,6 +7,8 @@ Output: `Case`, filled step by step: `open_case`, then `resolve`. Pure. Never ju
 from hashlib import blake2b
 from typing import NamedTuple
 
+import msgspec
+
 from waypost.catalog.model import Advertiser, Goal, Link, Offer, Partner, Route
 from waypost.catalog.view import CatalogView
 from waypost.model.frames import Auth, Click, Conversion, PostbackIn
@@ -25,71 +27,37 @@ class Where(NamedTuple):
     position: int
 
 
-class Case:
+class Case(msgspec.Struct):
     """See the module. Attributes are None or empty until the step that fills them."""
 
-    __slots__ = (
-        "advertiser",
-        "aliases",
-        "batch_offer",
-        "call",
-        "cap_used_up",
-        "click",
-        "click_id",
-        "click_key",
-        "click_text",
-        "existing",
-        "final_code",
-        "frame",
-        "goal",
-        "identity",
-        "link",
-        "offer",
-        "order",
-        "parked_ms",
-        "partner",
-        "payout",
-        "problem",
-        "reported",
-        "revenue",
-        "route",
-        "status",
-        "terms_catalog",
-        "test",
-        "touched",
-        "where",
-    )
-
-    def __init__(self, frame: PostbackIn, where: Where) -> None:
-        self.frame = frame
-        self.where = where
-        self.problem = ""  # why the call could not be decoded
-        self.advertiser: Advertiser | None = None
-        self.aliases: Aliases | None = None
-        self.call = Call({}, {}, {})
-        self.click_text = ""
-        self.click_id: ClickId | None = None
-        self.click_key: ClickKey | None = None
-        self.click: Click | None = None
-        self.touched: dict[str, str] | None = None
-        self.final_code = ""  # set when waiting for the click has ended without it
-        self.route: Route | None = None
-        self.link: Link | None = None
-        self.offer: Offer | None = None
-        self.batch_offer: Offer | None = None
-        self.partner: Partner | None = None
-        self.goal: Goal | None = None
-        self.status = ""
-        self.order: Amount = NOTHING
-        self.reported: Amount = NOTHING
-        self.payout: Money | None = None
-        self.revenue: Money | None = None
-        self.identity = b""
-        self.existing: Conversion | None = None
-        self.cap_used_up: str | None = None  # None: uses no cap; empty: there is room
-        self.terms_catalog = 0
-        self.test = frame.test
-        self.parked_ms = 0
+    frame: PostbackIn
+    where: Where
+    test: bool = False
+    problem: str = ""  # why the call could not be decoded
+    advertiser: Advertiser | None = None
+    call: Call = Call({}, {}, {})
+    click_text: str = ""
+    click_id: ClickId | None = None
+    click_key: ClickKey | None = None
+    click: Click | None = None
+    touched: dict[str, str] | None = None
+    final_code: str = ""  # set when waiting for the click has ended without it
+    parked_ms: int = 0
+    terms_catalog: int = 0
+    route: Route | None = None
+    link: Link | None = None
+    offer: Offer | None = None
+    batch_offer: Offer | None = None
+    partner: Partner | None = None
+    goal: Goal | None = None
+    status: str = ""
+    order: Amount = NOTHING
+    reported: Amount = NOTHING
+    payout: Money | None = None
+    revenue: Money | None = None
+    identity: bytes = b""
+    existing: Conversion | None = None
+    cap_used_up: str | None = None  # None: uses no cap; empty: there is room
 
     @property
     def touch(self) -> dict[str, str]:
@@ -113,7 +81,7 @@ class Intake:
 
     def open_case(self, frame: PostbackIn, where: Where) -> Case:
         """Decodes a call. Where the door saw no token, the one among the parameters names the advertiser."""
-        case = Case(frame, where)
+        case = Case(frame, where, frame.test)
         try:
             parameters = decode_parameters(frame)
         except ValueError as error:
@@ -123,8 +91,8 @@ class Intake:
         if frame.auth is Auth.DEFERRED:
             found = self.view.advertiser_of_token(parameters.get("token", ""))
             no = found.no if found is not None else 0
-        case.advertiser, case.aliases = self._of(no)
-        case.call = case.aliases.call(parameters)
+        case.advertiser, aliases = self._of(no)
+        case.call = aliases.call(parameters)
         case.click_text = case.call.values.get("click_id", "")
         return case
 

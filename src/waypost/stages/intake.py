@@ -107,10 +107,13 @@ class Aliases:
         canonical = self._canonical
         for name, value in parameters.items():
             target = canonical.get(name)
-            if target is None or not value:
+            if target is None:
+                continue
+            value = value.strip()
+            if not value:
                 continue
             if target not in values:
-                values[target] = value.strip()
+                values[target] = value
             elif target in _LISTS:
                 values[target] = f"{values[target]},{value}"
         return Call(values, parameters, _status_map(values) if not _LISTS.isdisjoint(values) else {})

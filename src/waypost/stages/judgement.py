@@ -50,7 +50,7 @@ def judge(case: Case, counters: Mapping[str, int], limits: CheckLimits, catalog:
         return Judgement(decision, None, False, postbacks, _NO_CAPS)
     if case.existing is None:
         conversion = _created(case, decision, findings, uses)
-        caps = dict.fromkeys((key for key, _ in conversion.caps), 1) if conversion.caps else _NO_CAPS
+        caps = dict(conversion.caps) if conversion.caps else _NO_CAPS
     else:
         changed = _updated(case, case.existing, decision, uses)
         if changed is None:
