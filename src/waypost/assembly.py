@@ -234,7 +234,6 @@ def build_courier(role: Role, shard: int, allowed: Sequence[str]) -> Courier:
         clock=clock,
         stats=stats,
         positions=FilePositions(layout.positions),
-        reader="courier" if settings.courier.shards == 1 else f"courier-{shard}",
         shard=shard,
     )
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from waypost import __version__
-from waypost.cli import catalog, macro, roles, run, testcall
+from waypost.cli import audit, catalog, demo, macro, refusals, roles, run, testcall, trace
 from waypost.errors import WaypostError
 
 app = typer.Typer(
@@ -37,10 +37,14 @@ def _root(
 
 
 run.register(app)
-roles.register(app)
+demo.register(app)
 app.add_typer(catalog.app, name="catalog", rich_help_panel="Work")
 app.add_typer(macro.app, name="macro", rich_help_panel="Work")
 app.add_typer(testcall.app, name="test", rich_help_panel="Work")
+trace.register(app)
+audit.register(app)
+app.add_typer(refusals.app, name="refusals", rich_help_panel="Answers")
+roles.register(app)
 
 
 def show_error(error: WaypostError) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from socket import socket
 
     from waypost.assembly import Role
+    from waypost.runtime.process import Publisher
 
 Slot = Annotated[int, typer.Option("--slot", min=0, help="Its number; no two of a data folder may share it.")]
 Fd = Annotated[int | None, typer.Option("--fd", hidden=True, help="A listening socket left open by the parent.")]
@@ -51,7 +52,9 @@ def door(
     from waypost import assembly
 
     with _role(f"door-{slot}", data, catalog) as role, _listener(fd, host, port) as listener:
-        assembly.build_door(role, slot, [listener]).run()
+        work = assembly.build_door(role, slot, [listener])
+        with _publishing(role):
+            work.run()
 
 
 def pipeline(
@@ -65,8 +68,11 @@ def pipeline(
     """The pipeline: judges what the doors took, and decides what is sent."""
     from waypost import assembly
 
-    with _role("pipeline", data, catalog) as role, _stop(role) as stop:
-        assembly.build_pipeline(role).run(stop)
+    with _role("pipeline", data, catalog) as role:
+        stop = _stop(role)
+        work = assembly.build_pipeline(role)
+        with _publishing(role):
+            work.run(stop)
 
 
 def courier(
@@ -81,8 +87,11 @@ def courier(
     """The courier: sends postbacks, each partner in its own lane. `--slot` is its shard of lanes."""
     from waypost import assembly
 
-    with _role(f"courier-{slot}", data, catalog) as role, _stop(role) as stop:
-        assembly.build_courier(role, slot, allow_target or []).run(stop)
+    with _role(f"courier-{slot}", data, catalog) as role:
+        stop = _stop(role)
+        work = assembly.build_courier(role, slot, allow_target or [])
+        with _publishing(role):
+            work.run(stop)
 
 
 def archivist(
@@ -96,8 +105,11 @@ def archivist(
     """The archivist: writes what happened into columns, for traces, reports and audits."""
     from waypost import assembly
 
-    with _role("archivist", data, catalog) as role, _stop(role) as stop:
-        assembly.build_archivist(role).run(stop)
+    with _role("archivist", data, catalog) as role:
+        stop = _stop(role)
+        work = assembly.build_archivist(role)
+        with _publishing(role):
+            work.run(stop)
 
 
 def console(
@@ -113,14 +125,16 @@ def console(
     from waypost import assembly
 
     with _role("console", data, catalog) as role, _listener(fd, host, console_port) as listener:
-        assembly.build_console(role, listener).run()
+        work = assembly.build_console(role, listener)
+        with _publishing(role):
+            work.run()
 
 
 @contextmanager
 def _role(name: str, data: Path, catalog: Path | None) -> "Iterator[Role]":
     """Everything around a role's work; ends the process at once if the supervisor is dead already."""
     from waypost import assembly
-    from waypost.runtime.process import Publisher, follow_supervisor
+    from waypost.runtime.process import follow_supervisor
     from waypost.telemetry.log import configure
 
     if not follow_supervisor():
@@ -130,15 +144,20 @@ def _role(name: str, data: Path, catalog: Path | None) -> "Iterator[Role]":
     with assembly.role_lock(role.layout, name):
         if catalog is not None:
             assembly.apply_catalog_with_journal(catalog, role.layout, role.settings)
-        with Publisher(role.stats, role.clock, role.settings.supervisor.status_ms):
-            yield role
+        yield role
 
 
-@contextmanager
-def _stop(role: "Role") -> Iterator[Callable[[], bool]]:
+def _publishing(role: "Role") -> "Publisher":
+    """Publishes counters from when the role is built: its first snapshot says that it works."""
+    from waypost.runtime.process import Publisher
+
+    return Publisher(role.stats, role.clock, role.settings.supervisor.status_ms)
+
+
+def _stop(role: "Role") -> Callable[[], bool]:
     from waypost.runtime.process import StopFlag
 
-    yield StopFlag(role.settings.supervisor.drain_ms)
+    return StopFlag(role.settings.supervisor.drain_ms)
 
 
 @contextmanager

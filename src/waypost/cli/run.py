@@ -44,9 +44,12 @@ def run(
 ) -> None:
     """Run everything: doors, pipeline, courier, archivist and console under a supervisor."""
     from waypost import assembly
+    from waypost.runtime.process import follow_supervisor
     from waypost.runtime.supervisor import Supervisor
     from waypost.telemetry.log import configure
 
+    if not follow_supervisor():  # a program that starts `waypost run`, as the demo does, may ask to be followed
+        sys.exit(0)
     configure("supervisor")
     allowed = allow_target or []
     assembly.check_ranges(allowed)

@@ -6,6 +6,7 @@ Not thread-safe by design: each counter has one thread that adds to it.
 
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class Stats:
             "values": {name: value for name, value in self.values.items() if value},
             "details": self.details,
         }
-        temporary = self._file.with_suffix(f".{os.getpid()}.tmp")
+        temporary = self._file.with_suffix(f".{os.getpid()}-{threading.get_ident()}.tmp")
         temporary.write_text(json.dumps(content), "utf-8")
         temporary.replace(self._file)
 
