@@ -128,17 +128,14 @@ def target_url(target: TargetPlan, click_id: str, query: bytes) -> str:
 
 
 def _fill(values: dict[str, str], wanted: dict[bytes, tuple[str, ...]], query: bytes) -> None:
-    seen = set()
-    for pair in query.split(b"&"):
+    for pair in reversed(query.split(b"&")):  # from the end, so that the first of a name stays
         name, _, value = pair.partition(b"=")
         macros = wanted.get(name)
-        if macros is None and (b"%" in name or b"+" in name):
-            name = unquote_plus(name.decode("latin-1")).encode()
-            macros = wanted.get(name)
-        if macros is None or name in seen:
-            continue
-        seen.add(name)
-        text = decode_value(value)
+        if macros is None:
+            if b"%" not in name and b"+" not in name:
+                continue
+            macros = wanted.get(unquote_plus(name.decode("latin-1")).encode(), ())
+        text = decode_value(value) if macros else ""
         for macro in macros:
             values[macro] = text
 
