@@ -30,7 +30,7 @@ FLAG_TEST = 2
 _CHECK = 0x57415950  # "WAYP"
 _VALUES = {char: value for value, char in enumerate(ALPHABET)}
 _PAIRS = [a + b for a in ALPHABET for b in ALPHABET]  # two digits at a time: half the divisions
-_WEIGHED = [{pair: value * 62 ** (20 - 2 * place) for value, pair in enumerate(_PAIRS)} for place in range(11)]
+_PAIR_VALUES = {pair: value for value, pair in enumerate(_PAIRS)}
 _BASE2, _BASE4, _BASE6, _BASE8, _BASE14 = (62**power for power in (2, 4, 6, 8, 14))
 _LIMIT = 1 << 128
 
@@ -117,14 +117,16 @@ def looks_like_click_id(text: str) -> bool:
 def _number_of(text: str) -> int | None:
     if len(text) != CLICK_ID_LENGTH:
         return None
-    a, b, c, d, e, f, g, h, i, j, k = _WEIGHED
+    value = _PAIR_VALUES
     try:
-        number = (
-            a[text[1:3]] + b[text[3:5]] + c[text[5:7]] + d[text[7:9]] + e[text[9:11]] + f[text[11:13]]
-            + g[text[13:15]] + h[text[15:17]] + i[text[17:19]] + j[text[19:21]] + k[text[21:23]]
-        )  # fmt: skip
+        high = ((value[text[1:3]] * _BASE2 + value[text[3:5]]) * _BASE2 + value[text[5:7]]) * _BASE2 + value[text[7:9]]
+        middle = (value[text[9:11]] * _BASE2 + value[text[11:13]]) * _BASE2 + value[text[13:15]]
+        low = ((value[text[15:17]] * _BASE2 + value[text[17:19]]) * _BASE2 + value[text[19:21]]) * _BASE2 + value[
+            text[21:23]
+        ]
     except KeyError:
         return None
+    number = high * _BASE14 + middle * _BASE8 + low
     return number if number < _LIMIT and text[0] in _VALUES else None
 
 

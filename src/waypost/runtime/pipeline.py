@@ -40,6 +40,7 @@ _SOURCES_EVERY_MS = 200
 _TRIM_EVERY_MS = 2000
 _PAUSE_AFTER_ERROR_MS = 200
 _VIEWS_MAX = 64
+_SAMPLE_MIN = 50  # fewer calls say little of what one takes
 _COUNTERS = {
     Verdict.NEW: "pipeline_new",
     Verdict.UPDATED: "pipeline_updated",
@@ -90,6 +91,7 @@ class Pipeline:
         self._sources_at_ms = -_SOURCES_EVERY_MS * 1.0
         self._trimmed_at_ms = 0.0
         self._frames_max = settings.batch_frames_max
+        self._lag = 0
         self._sum_max = Decimal(settings.sum_max)
         self._load()
 
@@ -154,7 +156,7 @@ class Pipeline:
         taken = _Taken([], [], [], [])
         feeds = self._sources()
         share = max(1, self._frames_max // max(1, len(feeds)))
-        lag = 0
+        self._lag = 0
         for source, feed in feeds:
             start = self._applied.get(source, 0)
             blocks = feed.read(start, share)
@@ -165,8 +167,8 @@ class Pipeline:
                 continue
             self._watermarks[source] = max(self._watermarks.get(source, 0), blocks[-1].watermark_ms)
             self._take_blocks(taken, source, start, blocks)
-            lag += max(0, feed.head().end - blocks[-1].end)
-        self._stats.set("pipeline_lag_frames", lag)
+            self._lag += max(0, feed.head().end - blocks[-1].end)
+        self._stats.set("pipeline_lag_frames", self._lag)
         return taken
 
     def _note_watermarks(self, taken: _Taken) -> None:
@@ -394,12 +396,15 @@ class Pipeline:
             self._remember(parked)
 
     def _adapt(self, judged: int, took_ms: float) -> None:
-        """The next batch's size, so that judging takes about `batch_work_ms`."""
-        if judged < 50:
+        """The next batch's size: what takes about `batch_work_ms`, for then nobody waits long for a commit.
+
+        When more than that lies waiting, waiting is what costs: the batch is as large as it may be, and commits few.
+        """
+        if judged < _SAMPLE_MIN or self._lag > self._settings.batch_frames_max:
             self._frames_max = self._settings.batch_frames_max
             return
         fitting = int(judged * self._settings.batch_work_ms / max(took_ms, 0.1))
-        self._frames_max = max(100, min(self._settings.batch_frames_max, (self._frames_max + fitting) // 2))
+        self._frames_max = max(_SAMPLE_MIN, min(self._settings.batch_frames_max, fitting))
 
     def _count(self, taken: _Taken, changes: LedgerChanges) -> None:
         add = self._stats.add

@@ -27,7 +27,7 @@ class Where(NamedTuple):
     position: int
 
 
-class Case(msgspec.Struct):
+class Case(msgspec.Struct, gc=False):
     """See the module. Attributes are None or empty until the step that fills them."""
 
     frame: PostbackIn
