@@ -207,7 +207,8 @@ def test_a_kill_within_a_commit_leaves_all_of_the_block_or_nothing(engine: Any) 
     def work(die: Callable[[], None]) -> None:
         journal = engine.writer()
         journal.append(frames(0, 2), at_ms=1, watermark_ms=1)
-        journal._table.append_at = _then(journal._table.append_at, die)  # dies before COMMIT
+        journal._connection.execute("BEGIN IMMEDIATE")
+        journal._table.append_at = _then(journal._table.append_at, die)  # the block is written, and not committed
         journal.append(frames(2, 2), at_ms=1, watermark_ms=1)
 
     if not isinstance(engine, SqliteJournals):

@@ -94,11 +94,9 @@ class SqliteJournal:
             )
         data = join_block(frames)
         try:
-            connection = self._writable(at_ms)
+            self._prepare(at_ms)
             first = self._end
-            connection.execute("BEGIN IMMEDIATE")
             self._table.append_at(self._rows + 1, first, len(frames), at_ms, watermark_ms, data)
-            connection.execute("COMMIT")
         except (sqlite3.Error, OSError, WaypostError) as error:
             raise self._failed(error) from error
         self._rows += 1
@@ -110,10 +108,8 @@ class SqliteJournal:
     def heartbeat(self, *, at_ms: int, watermark_ms: int) -> None:
         """See `ports.feed.Journal.heartbeat`."""
         try:
-            connection = self._writable(at_ms)
-            connection.execute("BEGIN IMMEDIATE")
+            self._prepare(at_ms)
             self._table.move_watermark(watermark_ms)
-            connection.execute("COMMIT")
         except (sqlite3.Error, OSError, WaypostError) as error:
             raise self._failed(error) from error
         self._last_ms = max(self._last_ms, watermark_ms)
@@ -146,15 +142,14 @@ class SqliteJournal:
             self._connection = None
         return WaypostError("journal_unavailable", str(error), place=self._source)
 
-    def _writable(self, at_ms: int) -> sqlite3.Connection:
+    def _prepare(self, at_ms: int) -> None:
+        """Opens the segment afresh after a failure, and begins the next one when it is time."""
         if self._connection is None:
             self._open_last()
         if self._rows and (
             self._bytes >= self._settings.segment_bytes_max or at_ms - self._opened_ms >= self._settings.segment_age_ms
         ):
             self._roll()
-        assert self._connection is not None
-        return self._connection
 
     def _open_last(self) -> None:
         starts = _segments(self._folder)
