@@ -80,7 +80,7 @@ class ItemAudit:
         parked = self._standing.parked
         counts = self._counts
         left = Items(_accepted(self._held()), self._tails.accepted)
-        right = Items(_DECIDED, self._decided_tail)
+        right = Items(f"{_DECIDED} AND {below(self._log_limit)}", self._decided_before_cut())
         for place, receipt in unmatched(self._archive, left, right, PLACE, self._end):
             if place in parked:
                 counts.parked += 1

@@ -39,6 +39,7 @@ class ParquetArchive:
         self._settings = settings
         self._lock: int | None = None
         self._viewed: list[Segment] | None = None
+        self._tables: dict[Segment, frozenset[str]] = {}  # of the segments last seen
         spill = Path(tempfile.gettempdir()) / f"waypost-spill-{os.getpid()}-{id(self):x}"
         self._db = duckdb.connect(
             ":memory:",
@@ -153,19 +154,20 @@ class ParquetArchive:
                 if self._held() == self._viewed:
                     raise WaypostError("store_corrupt", str(error), place=str(self._folder)) from error
                 # segments were merged while the query began: look again
-        raise WaypostError("store_corrupt", "segments change faster than they can be read", place=str(self._folder))
+        raise self._unsteady()
 
     def problems(self) -> list[str]:
         """What is wrong inside: holes, overlaps, files that cannot be read, positions without a row or with two."""
         for _ in range(_RELIST_MAX):
-            held = self._held()
-            found = self._hole_problems()
+            self._tables.clear()
+            held = self._held_tables()
+            found = self._hole_problems(held)
             counts = self._rows_by_folder(held, found)
             for segment in held:
                 found.extend(self._segment_problems(segment, *counts.get(segment.folder, (0, 0))))
-            if self._held() == held or all(segment.folder.exists() for segment in held):
+            if all(segment.folder.exists() for segment in held):
                 return found
-        raise WaypostError("store_corrupt", "segments change faster than they can be read", place=str(self._folder))
+        raise self._unsteady()
 
     def close(self) -> None:
         self._db.close()
@@ -182,12 +184,28 @@ class ParquetArchive:
             for segment in places.list_segments(self._folder, feed)[0]
         ]
 
+    def _held_tables(self) -> list[Segment]:
+        """All segments in force, with the tables of each in `_tables`."""
+        for _ in range(_RELIST_MAX):
+            held = self._held()
+            known = {segment: self._tables.get(segment) or places.tables_of(segment) for segment in held}
+            self._tables = {segment: tables for segment, tables in known.items() if tables is not None}
+            if len(self._tables) == len(held):
+                return held
+        raise self._unsteady()
+
+    def _files(self, held: list[Segment], table: str) -> list[Path]:
+        return [segment.file(table) for segment in held if table in self._tables[segment]]
+
+    def _unsteady(self) -> WaypostError:
+        return WaypostError("store_corrupt", "segments change faster than they can be read", place=str(self._folder))
+
     def _refresh_views(self) -> None:
-        held = self._held()
+        held = self._held_tables()
         if held == self._viewed:
             return
         for table, columns in TABLES.items():
-            files = [segment.file(table) for segment in held if segment.file(table).exists()]
+            files = self._files(held, table)
             empty = ", ".join(f"NULL::{kind} AS {_name(name)}" for name, kind in {"feed": "VARCHAR", **columns}.items())
             select = f"SELECT {empty} WHERE false"
             if files:
@@ -195,23 +213,24 @@ class ParquetArchive:
             self._db.execute(f"CREATE OR REPLACE VIEW {_name(table)} AS {select}")
         self._viewed = held
 
-    def _hole_problems(self) -> list[str]:
+    def _hole_problems(self, held: list[Segment]) -> list[str]:
         found = []
-        for feed in places.list_feeds(self._folder):
-            end = 0
-            for segment in places.list_segments(self._folder, feed)[0]:
-                if segment.start > end:
-                    found.append(f"archive: {feed} positions {end} to {segment.start - 1} are missing")
-                elif segment.start < end:
-                    found.append(f"archive: {feed} positions {segment.start} to {end - 1} are held twice")
-                end = max(end, segment.end)
+        feed, end = "", 0
+        for segment in held:
+            if segment.folder.parent.name != feed:
+                feed, end = segment.folder.parent.name, 0
+            if segment.start > end:
+                found.append(f"archive: {feed} positions {end} to {segment.start - 1} are missing")
+            elif segment.start < end:
+                found.append(f"archive: {feed} positions {segment.start} to {end - 1} are held twice")
+            end = max(end, segment.end)
         return found
 
     def _rows_by_folder(self, held: list[Segment], found: list[str]) -> dict[Path, tuple[int, int]]:
         """Rows and the sum of their positions for each segment; files that cannot be read go to `found`."""
         counts: dict[Path, tuple[int, int]] = {}
         for table in TABLES:
-            files = [segment.file(table) for segment in held if segment.file(table).exists()]
+            files = self._files(held, table)
             try:
                 rows = self._counts(files)
             except duckdb.Error:

@@ -49,14 +49,10 @@ def list_feeds(folder: Path) -> list[str]:
 def list_segments(folder: Path, feed: str) -> tuple[list[Segment], list[Segment]]:
     """Segments in order of positions: those in force, and those that a larger one replaces."""
     found = []
-    try:
-        entries = list(os.scandir(folder / feed))
-    except FileNotFoundError:
-        return [], []
-    for entry in entries:
-        start, dash, end = entry.name.partition("-")
+    for name in _steady_names(folder / feed):
+        start, dash, end = name.partition("-")
         if dash and start.isdigit() and end.isdigit():
-            found.append(Segment(int(start), int(end), Path(entry.path)))
+            found.append(Segment(int(start), int(end), folder / feed / name))
     found.sort(key=lambda segment: (segment.start, -segment.end))
     held: list[Segment] = []
     replaced: list[Segment] = []
@@ -64,6 +60,33 @@ def list_segments(folder: Path, feed: str) -> tuple[list[Segment], list[Segment]
         inside = bool(held) and segment.end <= held[-1].end
         (replaced if inside else held).append(segment)
     return held, replaced
+
+
+def _steady_names(folder: Path) -> set[str]:
+    """A folder's names, listed until two listings agree.
+
+    One listing may miss a merged segment that appears behind it and those it replaces, which go before it comes to
+    them. What went before a listing's end was replaced before the next began, so that one differs.
+    """
+    before: set[str] | None = None
+    while True:
+        try:
+            names = {entry.name for entry in folder.iterdir() if entry.name[0] != "."}
+        except FileNotFoundError:
+            return set()
+        if names == before:
+            return names
+        before = names
+
+
+def tables_of(segment: Segment) -> frozenset[str] | None:
+    """Tables of which a segment has rows; it never changes. None if the segment has just been replaced."""
+    try:
+        names = frozenset(entry.stem for entry in segment.folder.iterdir() if entry.suffix == ".parquet")
+    except FileNotFoundError:
+        return None
+    # It is renamed before its files go: if it still has its name, the listing is whole.
+    return names if segment.folder.exists() else None
 
 
 def prepare(folder: Path, feed: str, start: int, end: int) -> Path:
