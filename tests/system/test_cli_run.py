@@ -12,28 +12,8 @@ from support.installation import Installation, Sink, fetch, until
 
 pytestmark = pytest.mark.system
 
-_CATALOG = """
-waypost: 1
-advertisers:
-  acme:
-    token: s3cret                      # their postbacks must carry it; secrets may be env:NAME or file:PATH
-offers:
-  acme-vpn:
-    advertiser: acme
-    url: http://127.0.0.1:9000/land?cid={click_id}&s={sub1}
-    goals:
-      install:  {payout: 1.20 USD}     # revenue: beside payout: where it differs
-      purchase: {payout: 30%}          # of the postback's sum
-    caps:
-      - {count: conversions, limit: 100000, per: day, timezone: Europe/Berlin}
-partners:
-  geozo:
-    postbacks:
-      - on: {goal: install, status: approved}      # each value one or a list; absent means any
-        get: http://127.0.0.1:9001/pb?cid={sub1}&money={payout}&type={status|map(approved=lead, declined=cancel)}
-links:
-  demo: {partner: geozo, offer: acme-vpn}
-"""
+README = (Path(__file__).parent.parent.parent / "README.md").read_text("utf-8")
+_CATALOG = README.partition("```yaml\n")[2].partition("```")[0]  # what a newcomer copies must work as it stands
 
 
 @pytest.fixture

@@ -1,0 +1,45 @@
+# make run | test | check | bench | clean. Each sets up what it needs first: a virtual environment in .venv with the
+# package and its tools, at the versions of constraints.txt. What is needed beside Python is said, or installed where
+# we may (see .ci/set-up).
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.set-up
+
+.PHONY: help run test check bench docs clean
+
+help:
+	@echo "make run    the demo: a whole installation with live traffic, and its console"
+	@echo "make test   every test"
+	@echo "make check  style, types, import layers and the quick tests: under a minute"
+	@echo "make bench  measures doors, courier and pipeline, each against its yardstick"
+	@echo "make docs   writes the reference tables of docs/ anew from the code"
+	@echo "make clean  removes what these made"
+
+$(STAMP): pyproject.toml constraints.txt .ci/set-up
+	@.ci/set-up venv $(VENV)
+	@touch $@
+
+run: $(STAMP)
+	@exec $(BIN)/waypost demo --data demo-data
+
+test: $(STAMP)
+	$(BIN)/pytest
+
+check: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -m "not system" -n 2
+
+bench: $(STAMP)
+	@.ci/set-up bench
+	@for bench in door courier pipeline; do $(BIN)/python bench/$$bench.py || exit 1; done
+
+docs: $(STAMP)
+	$(BIN)/python docs/generate.py
+
+clean:
+	rm -rf $(VENV) demo-data build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find src tests bench docs -name __pycache__ -type d -prune -exec rm -rf {} +

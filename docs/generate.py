@@ -1,0 +1,141 @@
+"""Writes the reference pages of docs/ from the code: settings, errors, metrics, commands.
+
+Owns: `settings.md`, `errors.md`, `metrics.md`, `cli.md` beside this file; `tests/test_tidy.py` compares them. Run it
+with `make docs` after a setting, an error code, a metric or a command has changed. Never edits any other page.
+"""
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from typer.main import get_command
+
+from waypost.cli.main import app
+from waypost.errors import ERRORS
+from waypost.settings import defaults_text
+from waypost.telemetry.names import METRICS
+
+FOLDER = Path(__file__).parent
+_MADE = "<!-- Made by docs/generate.py from {source}: do not edit by hand. -->\n"
+
+
+def settings_page() -> str:
+    """Every setting, with its default and meaning, as `defaults.toml` says."""
+    lines = [
+        "# Settings\n",
+        _MADE.format(source="src/waypost/defaults.toml"),
+        "What an operator sizes. To change one, write it into `settings.toml` in the data folder, or set the",
+        "environment variable `WAYPOST_SECTION_NAME` (`WAYPOST_DOOR_COUNT=4`); the variable wins. A setting that does",
+        "not exist is an error (`bad_settings`). Units stand last in each name.\n",
+    ]
+    values = tomllib.loads(defaults_text())
+    for line in defaults_text().splitlines():
+        if line.startswith("["):
+            section = line.strip("[] ")
+            lines += [f"\n## [{section}]\n", "| setting | default | meaning |", "|---|---|---|"]
+        elif "=" in line and not line.startswith("#"):
+            name = line.partition("=")[0].strip()
+            meaning = line.partition(" # ")[2].strip()
+            lines.append(f"| `{name}` | `{_toml(values[section][name])}` | {_cell(meaning)} |")
+    return "\n".join(lines) + "\n"
+
+
+def errors_page() -> str:
+    """Every error code."""
+    lines = [
+        "# Errors\n",
+        _MADE.format(source="src/waypost/errors.py"),
+        "Codes are stable: none is renamed or used again. A door answers with the HTTP status and",
+        '`{"status":0,"error":CODE,"message":…}`; a command prints `waypost: place: detail [code] (hint)`, exit 1.',
+        "*Again* says whether trying again can help.\n",
+        "| code | HTTP | again | meaning | what to do |",
+        "|---|---|---|---|---|",
+    ]
+    for code, spec in ERRORS.items():
+        status = str(spec.http_status) if spec.http_status else "–"
+        again = "yes" if spec.retriable else "no"
+        lines.append(f"| `{code}` | {status} | {again} | {_cell(spec.meaning)} | {_cell(spec.remedy)} |")
+    return "\n".join(lines) + "\n"
+
+
+def metrics_page() -> str:
+    """Every metric."""
+    lines = [
+        "# Metrics\n",
+        _MADE.format(source="src/waypost/telemetry/names.py"),
+        "The console answers `/metrics` in Prometheus' text form. Each metric has the prefix `waypost_` and the label",
+        "`role` (`door-0`, `pipeline`, …); counters end in `_total` and begin at zero when a role is started again.",
+        "`waypost_snapshot_age_ms` says how old each role's numbers are.\n",
+        "| metric | kind | meaning |",
+        "|---|---|---|",
+    ]
+    lines += [f"| `{metric.name}` | {metric.kind} | {_cell(metric.meaning)} |" for metric in METRICS]
+    return "\n".join(lines) + "\n"
+
+
+def cli_page() -> str:
+    """Every command, with its arguments and options."""
+    lines = [
+        "# Commands\n",
+        _MADE.format(source="src/waypost/cli/"),
+        "`waypost COMMAND --help` says the same. Exit codes: 0 done, 1 an error (one line on stderr), 2 wrong usage.\n",
+    ]
+    for words, command in _commands("waypost", get_command(app)):
+        arguments = [p for p in command.params if p.param_type_name == "argument"]
+        options = [p for p in command.params if p.param_type_name == "option" and not getattr(p, "hidden", False)]
+        usage = " ".join([words, *(_metavar(argument) for argument in arguments)])
+        lines += [f"## `{usage}`\n", (command.help or "").strip().replace("\n\n", "\n") + "\n"]
+        if options:
+            lines += ["| option | default | meaning |", "|---|---|---|"]
+            lines += [_option_row(option) for option in options]
+            lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+PAGES = {"settings.md": settings_page, "errors.md": errors_page, "metrics.md": metrics_page, "cli.md": cli_page}
+
+
+def _commands(words: str, command: Any) -> Iterator[tuple[str, Any]]:
+    """The commands that can be called, in the order of the help."""
+    children = getattr(command, "commands", {})
+    if not children or getattr(command, "invoke_without_command", False):
+        yield words, command
+    for name, child in children.items():
+        if not child.hidden:
+            yield from _commands(f"{words} {name}", child)
+
+
+def _metavar(argument: Any) -> str:
+    name = argument.metavar or argument.name.upper()
+    return str(name if argument.required else f"[{name}]")
+
+
+def _option_row(option: Any) -> str:
+    names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
+    default = option.default
+    is_empty = default is None or default is False or default in ("", ())
+    shown = "required" if option.required else "–" if is_empty else f"`{_plain(default)}`"
+    return f"| {names} | {shown} | {_cell(option.help or '')} |"
+
+
+def _plain(value: Any) -> str:
+    return str(getattr(value, "value", value))
+
+
+def _toml(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def main() -> None:
+    for name, page in PAGES.items():
+        (FOLDER / name).write_text(page(), "utf-8")
+        print(f"docs/{name}")
+
+
+if __name__ == "__main__":
+    main()
