@@ -242,17 +242,30 @@ def test_a_lane_keeps_to_its_limit_and_lets_others_pass(world: World) -> None:
 def test_the_global_limit_is_shared_lane_by_lane(tmp_path: Path) -> None:
     world = World(tmp_path, in_flight_max=10)
     for lane in range(1, 6):
-        world.put(20, lane=lane)
+        world.put(8, lane=lane)
     courier, sender = world.courier(FakeSender(hangs))
     courier.step()
     courier.step()
     assert sender.in_flight == 10
-    lanes = [1 + request.token // 20 for request in sender.sent]
+    lanes = [1 + request.token // 8 for request in sender.sent]
     assert sorted(lanes) == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
     sender.answer = answered
     settle(courier)
     assert sender.highest == 10
-    assert len(world.attempts()) == 100
+    assert len(world.attempts()) == 40
+
+
+def test_a_lane_that_fills_all_room_gives_up_its_share_of_what_is_freed(tmp_path: Path) -> None:
+    world = World(tmp_path, in_flight_max=10)
+    world.put(2000, lane=1)
+    world.put(20, lane=2)
+    courier, sender = world.courier(FakeSender(hangs))
+    settle(courier)
+    assert {1 if request.token < 2000 else 2 for request in sender.sent} == {1}
+    freed = iter([True] * 8)  # eight of the hanging requests end
+    sender.answer = lambda request: answered(request) if next(freed, False) else None
+    settle(courier)
+    assert sum(1 for request in sender.sent if request.token >= 2000) == 4
 
 
 def test_what_memory_does_not_hold_waits_on_disk_in_order(tmp_path: Path) -> None:
@@ -402,6 +415,30 @@ def test_a_crash_between_taking_and_the_next_cycle(world: World) -> None:
     world.put(10)
     again = check_nothing_is_lost(world, 20, sender.sent)
     assert len(again) == 20
+
+
+def test_a_crash_with_the_outbox_taken_up_to_the_middle_of_a_block(tmp_path: Path) -> None:
+    world = World(tmp_path, in_flight_max=3)
+    world.put(5)
+    world.put(300)
+    courier, sender = world.courier(FakeSender(hangs))
+    courier.step()
+    lanes = world.lanes()
+    assert 5 < lanes.outbox_position() < 305
+    lanes.close()
+    assert world.positions.published["courier", "outbox"] == 5  # the block from 5 on must not be trimmed
+    world.outbox.blocks = [block for block in world.outbox.blocks if block.end > 5]
+    world.outbox.first = 5
+    again = check_nothing_is_lost(world, 305, sender.sent)
+    assert sorted(one.token for one in again) == list(range(305))
+
+
+def test_an_outbox_that_begins_behind_the_lanes_is_a_gap(world: World) -> None:
+    world.put(5)
+    world.outbox.blocks, world.outbox.first = [], 5
+    courier, _ = world.courier()
+    with pytest.raises(WaypostError, match="store_gap"):
+        courier.step()
 
 
 def test_a_crash_while_retries_wait(world: World) -> None:

@@ -10,6 +10,7 @@ outcomes that the journal has and the lanes lack are applied at the start, and w
 marked. While a commit fails nothing new is sent, and the same commit is tried again.
 """
 
+from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from waypost.courier.render import Renderer, redacted
 from waypost.courier.schedule import Lane, Schedule, Waiting
 from waypost.errors import WaypostError
 from waypost.model.frames import Attempt, AttemptReason, Outcome, PostbackOut, SendResult, SetAside
-from waypost.model.wire import decode_block, decode_frame, encode_frame, split_block
+from waypost.model.wire import Decoded, decode_block, decode_frame, encode_frame, split_block
 from waypost.ports.catalog_source import CatalogSource
 from waypost.ports.clock import Clock
 from waypost.ports.feed import Block, Feed, Journal, Positions
@@ -34,6 +35,7 @@ from waypost.telemetry.stats import Stats
 _HOUSEKEEPING_MS = 1000  # heartbeat, positions, gauges, a look at the catalog's version
 _CATALOG_POLL_MS = 200
 _TRIM_MS = 5000
+_LOOK_AHEAD = 64  # postbacks taken in a cycle though there may be no room for them
 _WRITE_AGAIN_MS = 100  # pause before a commit that failed is tried again
 _READ_FRAMES_MAX = 5000  # of the own journal, at the start
 _LANES_SHOWN_MAX = 200
@@ -107,7 +109,11 @@ class Courier:
         self._batch_landed: list[_Landed] = []
         self._picked: list[tuple[Lane, Waiting]] = []  # whose intents the batch holds
         self._picked_ms = 0
-        self._position = self._outcome_position = 0  # what was read of the outbox; what the lanes have of the journal
+        self._inbox: deque[tuple[int, Decoded, bytes]] = deque()  # read from the outbox, not taken yet
+        self._read_end = 0  # where the next block of the outbox begins
+        self._block_ends: deque[int] = deque()  # of blocks not wholly taken
+        self._boundary = 0  # the outbox is taken up to here or further; a block begins here
+        self._position = self._outcome_position = 0  # what was taken of the outbox; what the lanes have of the journal
         self._latency = LatencyWindow(2)
         self._started = False
         self._is_held = False  # the last commit failed
@@ -188,6 +194,7 @@ class Courier:
             _log.warning("sends_of_unknown_outcome", count=len(found))
             self._record_unknown(found)
         self._position = self._lanes.outbox_position()
+        self._find_boundary()
         self._schedule.restore()
         self._started = True
 
@@ -318,7 +325,7 @@ class Courier:
         """Adds to the batch what is newly taken and what goes out next; answers how many."""
         batch = self._batch or LaneBatch()
         room = self._settings.in_flight_max - len(self._flights)
-        taken = self._take(batch) if self._schedule.first_attempts(room) < room else 0
+        taken = self._take(batch, max(_LOOK_AHEAD, room - self._schedule.first_attempts(room)))
         picked = self._schedule.pick(room) if room > 0 else []
         if picked:
             at_ms = max(self._clock.now_ms(), self._journal.last_ms)
@@ -328,26 +335,53 @@ class Courier:
             self._batch = batch
         return taken + len(picked)
 
-    def _take(self, batch: LaneBatch) -> int:
-        """Reads the outbox into the batch; answers how many frames."""
-        blocks = self._outbox.read(self._position, self._settings.take_max)
-        if not blocks:
-            return 0
-        owns, add = self._lanes.owns, self._schedule.add
+    def _take(self, batch: LaneBatch, wanted: int) -> int:
+        """Takes postbacks until `wanted` more can be begun at once; answers how many it took.
+
+        Not many more than there is room for: what is taken and begun in one batch costs the lanes one write instead
+        of two. Some in any case: lanes that have work must be known, so that they get their share of what is freed.
+        What belongs to a lane that cannot send now is taken on the way and waits there, in nobody's way.
+        """
+        self._read(wanted)
+        inbox, owns, add = self._inbox, self._lanes.owns, self._schedule.add
+        start, end = self._position, self._position
         taken: list[LaneItem] = []
-        for block in blocks:
-            seq = block.first
-            for frame, raw in zip(decode_block(block.data, block.count), _split(block), strict=True):
-                if isinstance(frame, PostbackOut):
-                    if owns(frame.lane):
-                        taken.append(LaneItem(seq, frame.lane, frame.id, ItemState.QUEUED, 0, 0, 0, raw))
-                        add(seq, frame)
-                elif self._keeps_unreadable:
-                    self._set_aside(seq, getattr(frame, "raw", b""), getattr(frame, "why", "no postback"))
-                seq += 1
-        batch.taken_start, batch.taken_end, batch.taken = self._position, blocks[-1].end, taken
-        self._position = blocks[-1].end
-        return batch.taken_end - batch.taken_start
+        while inbox and wanted > 0:
+            seq, frame, raw = inbox.popleft()
+            end = seq + 1
+            if isinstance(frame, PostbackOut):
+                if owns(frame.lane):
+                    taken.append(LaneItem(seq, frame.lane, frame.id, ItemState.QUEUED, 0, 0, 0, raw))
+                    wanted -= add(seq, frame)
+            elif self._keeps_unreadable:
+                self._set_aside(seq, getattr(frame, "raw", b""), getattr(frame, "why", "no postback"))
+        batch.taken_start, batch.taken_end, batch.taken = start, end, taken
+        self._position = end
+        return end - start
+
+    def _read(self, wanted: int) -> None:
+        """Reads blocks of the outbox until `wanted` frames are there to be taken, or no more are."""
+        while len(self._inbox) < wanted:
+            blocks = self._outbox.read(self._read_end, self._settings.take_max)
+            if not blocks:
+                return
+            for block in blocks:
+                frames = zip(decode_block(block.data, block.count), _split(block), strict=True)
+                for seq, (frame, raw) in enumerate(frames, block.first):
+                    if seq >= self._position:
+                        self._inbox.append((seq, frame, raw))
+                self._block_ends.append(block.end)
+            self._read_end = blocks[-1].end
+
+    def _find_boundary(self) -> None:
+        """Where a block begins at or before the lanes' position, which may lie inside one."""
+        first = self._outbox.head().first
+        published = self._positions.of(self._outbox.name).get(self._reader, first)
+        self._boundary = self._read_end = published if first <= published <= self._position else first
+        if self._read_end > self._position:
+            raise WaypostError(
+                "store_gap", f"the lanes stand at {self._position}, the outbox begins at {first}", place="outbox"
+            )
 
     def _set_aside(self, seq: int, raw: bytes, why: str) -> None:
         self._stats.add("errors")
@@ -481,7 +515,10 @@ class Courier:
 
     def _publish_positions(self) -> None:
         source = self._journal.source
-        self._positions.publish(self._reader, self._outbox.name, self._lanes.outbox_position())
+        position = self._lanes.outbox_position()
+        while self._block_ends and self._block_ends[0] <= position:
+            self._boundary = self._block_ends.popleft()
+        self._positions.publish(self._reader, self._outbox.name, self._boundary)
         self._positions.publish(self._reader, source, self._lanes.outcome_positions().get(source, 0))
 
     def _trim(self) -> None:

@@ -117,16 +117,22 @@ class Schedule:
             self._find_next_retry(lane)
             self._feed(lane)
 
-    def add(self, seq: int, post: PostbackOut) -> None:
-        """A new postback of the outbox, in order. Where the lane's memory is full it waits in the store."""
+    def add(self, seq: int, post: PostbackOut) -> bool:
+        """A new postback of the outbox, in order. Where the lane's memory is full it waits in the store.
+
+        Answers whether it can be begun at once.
+        """
         lane = self.lane(post.lane)
         lane.queued += 1
+        if lane.version != self.version:
+            lane.concurrency, lane.version = self._concurrency_of(lane.number)
         if lane.is_spilled or len(lane.firsts) >= self._firsts_max:
             lane.is_spilled = True
-            return
+            return False
         lane.firsts.append(Waiting(seq, 0, 0, False, post))
         lane.last_seq = seq
         self._enlist(lane)
+        return len(lane.firsts) <= lane.concurrency - lane.in_flight
 
     def retry(self, lane: Lane, due_ms: int) -> None:
         """A retry stands in the store now."""

@@ -5,14 +5,20 @@ Owns: `lanes/shard-N.db` and its lock file. Reads and writes nothing else; never
 What makes a lost row show: each lane's row counts what was taken and removed and what stands in which state, and
 keeps the sum of the places (seq) that stand, so one missing item is named by the difference; the shard's row counts
 and sums lanes and sources in the same way. All of it is kept in the transaction that changes the items.
+
+Many rows go into one statement (as JSON where they hold numbers only, as rows of VALUES where they hold bytes): each
+step of a statement lets go of the interpreter's lock, and the sender's thread takes it then.
 """
 
 import fcntl
+import itertools
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
 
 from waypost.engines.sqlite.connection import connect, store_error, transaction
 from waypost.errors import WaypostError
@@ -46,6 +52,28 @@ WITH RECURSIVE found (lane) AS (
 SELECT lane, (SELECT min(due_ms) FROM items WHERE state = 0 AND items.lane = found.lane) FROM found
 WHERE lane IS NOT NULL
 """
+
+
+_INSERT = "INSERT INTO items (seq, lane, id, state, attempt, due_ms, first_ms, unknown, frame) VALUES "
+_INSERTS = {count: _INSERT + ",".join(["(?,?,?,?,?,?,?,?,?)"] * count) for count in (64, 16, 4, 1)}
+_DELETE = "DELETE FROM items WHERE seq IN (SELECT value FROM json_each(?))"
+_ROWS_OF_JSON = (
+    "(SELECT value ->> 0 AS a, value ->> 1 AS b, value ->> 2 AS c, value ->> 3 AS d FROM json_each(?)) AS new"
+)
+_END = f"UPDATE items SET state = b, due_ms = c, unknown = d FROM {_ROWS_OF_JSON} WHERE seq = a"
+_QUEUED_OF = (
+    "SELECT json_group_array(json_array(seq, lane, attempt)) FROM items"
+    " WHERE state = 0 AND seq IN (SELECT value FROM json_each(?))"
+)
+_BEGIN = (
+    "UPDATE items SET state = 1, attempt = b, due_ms = c, unknown = 0,"
+    f" first_ms = CASE first_ms WHEN 0 THEN c ELSE first_ms END FROM {_ROWS_OF_JSON} WHERE seq = a"
+)
+_COUNT = (
+    "UPDATE lanes SET taken = taken + a, removed = removed + b, queued = queued + c, in_flight = in_flight + d,"
+    " dead = dead + e, seq_sum = seq_sum + f FROM (SELECT value ->> 0 AS a, value ->> 1 AS b, value ->> 2 AS c,"
+    " value ->> 3 AS d, value ->> 4 AS e, value ->> 5 AS f, value ->> 6 AS g FROM json_each(?)) AS new WHERE lane = g"
+)
 
 
 class _Begun(NamedTuple):
@@ -187,11 +215,11 @@ class SqliteLanes:
                     (seq, item.lane, item.id, int(item.state), item.attempt, item.due_ms, item.first_ms,
                      int(item.unknown), item.frame)
                 )  # fmt: skip
-        self._open.executemany(
-            "INSERT INTO items (seq, lane, id, state, attempt, due_ms, first_ms, unknown, frame)"
-            " VALUES (?,?,?,?,?,?,?,?,?)",
-            rows,
-        )
+        start = 0
+        for count, statement in _INSERTS.items():
+            while len(rows) - start >= count:
+                self._open.execute(statement, list(itertools.chain.from_iterable(rows[start : start + count])))
+                start += count
         self._open.execute("UPDATE shard SET outbox_end = ?", (batch.taken_end,))
 
     def _apply_outcomes(self, batch: LaneBatch, tally: _Tally, flying: dict[int, _Begun | None]) -> None:
@@ -207,8 +235,8 @@ class SqliteLanes:
             )
         if batch.outcomes_end <= position:
             return
-        removed: list[tuple[int]] = []
-        changed: list[tuple[int, int, int, int]] = []
+        removed: list[int] = []
+        changed: list[tuple[int, int, int, int]] = []  # seq, state, due_ms, unknown
         begun = self._begun_of(batch.outcomes, flying)
         for outcome in batch.outcomes:
             seq = outcome.seq
@@ -221,16 +249,18 @@ class SqliteLanes:
                 counts.add(item.state, -1)
                 counts.removed += 1
                 counts.seq_sum -= seq
-                removed.append((seq,))
+                removed.append(seq)
                 continue
             state = _DEAD if outcome.result is SendResult.GIVEN_UP else _QUEUED
             unknown = int(outcome.result is SendResult.UNKNOWN)
             if unknown and item.state == _QUEUED:
                 continue  # recovery has done it
             counts.move(item.state, state)
-            changed.append((state, outcome.next_due_ms, unknown, seq))
-        self._open.executemany("DELETE FROM items WHERE seq = ?", removed)
-        self._open.executemany("UPDATE items SET state = ?, due_ms = ?, unknown = ? WHERE seq = ?", changed)
+            changed.append((seq, state, outcome.next_due_ms, unknown))
+        if removed:
+            self._open.execute(_DELETE, (_json(removed),))
+        if changed:
+            self._open.execute(_END, (_json(changed),))
         if row is None:
             self._open.execute("UPDATE shard SET sources = sources + 1")
         self._open.execute(
@@ -259,30 +289,25 @@ class SqliteLanes:
 
     def _begin(self, intents: dict[int, tuple[int, int]], tally: _Tally, flying: dict[int, _Begun | None]) -> None:
         """Intents of items that stood already. One that was begun before, or is gone, is skipped."""
+        (found,) = self._open.execute(_QUEUED_OF, (_json(list(intents)),)).fetchone()
         rows = []
-        for seq, (attempt, at_ms) in intents.items():
-            found = self._open.execute("SELECT lane, attempt FROM items WHERE seq = ? AND state = 0", (seq,)).fetchone()
-            if found is None or found[1] + 1 != attempt:
-                continue
-            tally[found[0]].move(_QUEUED, _IN_FLIGHT)
-            flying[seq] = _Begun(found[0], attempt, _IN_FLIGHT)
-            rows.append((attempt, at_ms, at_ms, seq))
-        self._open.executemany(
-            "UPDATE items SET state = 1, attempt = ?, due_ms = ?, unknown = 0,"
-            " first_ms = CASE first_ms WHEN 0 THEN ? ELSE first_ms END WHERE seq = ?",
-            rows,
-        )
+        for seq, lane, before in msgspec.json.decode(found):
+            attempt, at_ms = intents[seq]
+            if before + 1 == attempt:
+                tally[lane].move(_QUEUED, _IN_FLIGHT)
+                flying[seq] = _Begun(lane, attempt, _IN_FLIGHT)
+                rows.append((seq, attempt, at_ms))
+        if rows:
+            self._open.execute(_BEGIN, (_json(rows),))
 
     def _write_tally(self, tally: _Tally) -> None:
         new = [lane for lane in tally if lane not in self._known_lanes]
         if new:
             self._open.executemany("INSERT INTO lanes VALUES (?, 0, 0, 0, 0, 0, 0)", [(lane,) for lane in new])
             self._open.execute("UPDATE shard SET lanes = lanes + ?, lane_sum = lane_sum + ?", (len(new), sum(new)))
-        self._open.executemany(
-            "UPDATE lanes SET taken = taken + ?, removed = removed + ?, queued = queued + ?,"
-            " in_flight = in_flight + ?, dead = dead + ?, seq_sum = seq_sum + ? WHERE lane = ?",
-            [(c.taken, c.removed, c.queued, c.in_flight, c.dead, c.seq_sum, lane) for lane, c in tally.items()],
-        )
+        rows = [(c.taken, c.removed, c.queued, c.in_flight, c.dead, c.seq_sum, lane) for lane, c in tally.items()]
+        if rows:
+            self._open.execute(_COUNT, (_json(rows),))
 
     # --- reading -------------------------------------------------------------------------------------
 
@@ -422,6 +447,11 @@ class SqliteLanes:
             raise WaypostError("store_corrupt", "the shard's own row is missing", place=self._place)
         if row[0] != self._fence:
             raise WaypostError("fenced", f"fence {row[0]} is in force, ours is {self._fence}", place=self._place)
+
+
+def _json(rows: Sequence[Any]) -> str:
+    """Numbers for `json_each`."""
+    return msgspec.json.encode(rows).decode()
 
 
 def _take_lock(file: Path) -> int:
