@@ -80,7 +80,7 @@ ERRORS: dict[str, ErrorSpec] = {
     "macro_value": ErrorSpec(0, False, "a filter cannot work on this value", "check the value, or add default()"),
     "macro_not_url": ErrorSpec(0, False, "the template is not an http or https URL", "write a whole URL"),
     "macro_adapted": ErrorSpec(0, False, "translated, with a difference", "check that it is meant so"),
-    "macro_unfilled": ErrorSpec(0, False, "a macro that no click parameter fills", "add the parameter to the click URL"),
+    "macro_unfilled": ErrorSpec(0, False, "a macro that no click parameter fills", "add one to the click URL"),
     "macro_missing": ErrorSpec(0, False, "a template without any macro", "add the macros that tell postbacks apart"),
     # --- checks: why a call was refused (docs/checks.md) are in stages/checks.py, with their texts ----
     # --- pipeline ------------------------------------------------------------------------------------
