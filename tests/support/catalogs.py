@@ -95,6 +95,9 @@ class MemoryCatalogs:
     def versions(self) -> list[int]:
         return sorted(self.views)
 
+    def problems(self) -> list[str]:
+        return []
+
 
 def usd(amount: str) -> Money:
     return Money(Decimal(amount), "USD")

@@ -37,7 +37,10 @@ def audit(sources: ExplainSources) -> AuditReport:
 
 
 def _engines_agree_with_themselves(sources: ExplainSources, problems: Problems) -> None:
-    stores: list[tuple[str, Callable[[], list[str]]]] = [("archive", sources.archive.problems)]
+    stores: list[tuple[str, Callable[[], list[str]]]] = [
+        ("archive", sources.archive.problems),
+        ("catalog", sources.catalogs.problems),
+    ]
     for number, shard in enumerate(sources.lanes):
         stores.append((f"lanes {number}", shard.problems))
     if sources.clicks is not None:

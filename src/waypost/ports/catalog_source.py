@@ -17,3 +17,6 @@ class CatalogSource(Protocol):
 
     def versions(self) -> list[int]:
         """All versions held, in order."""
+
+    def problems(self) -> list[str]:
+        """What in this store disagrees with itself, in words that name the item; empty when all is well."""

@@ -20,6 +20,7 @@ from waypost.catalog.problems import Problems
 from waypost.engines.sqlite.catalog_artefact import sync_file, write_artefact
 from waypost.engines.sqlite.catalog_files import read_sources, resolve_secret
 from waypost.engines.sqlite.catalog_numbers import Numbers
+from waypost.engines.sqlite.catalog_problems import folder_problems
 from waypost.engines.sqlite.catalog_view import SqliteCatalogView
 from waypost.engines.sqlite.connection import store_error
 from waypost.errors import WaypostError
@@ -183,3 +184,7 @@ class SqliteCatalogStore:
 
     def versions(self) -> list[int]:
         return _versions(self._folder)
+
+    def problems(self) -> list[str]:
+        """See the port."""
+        return folder_problems(self._folder, self.versions(), self.current())

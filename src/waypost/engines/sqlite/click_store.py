@@ -155,7 +155,11 @@ class SqliteClickStore:
     def _day(self, day: int) -> sqlite3.Connection | None:
         connection = self._days.get(day)
         if connection is None and self._file(day).exists():
-            connection = self._days[day] = connect(self._file(day), read_only=self._read_only)
+            opened = connect(self._file(day), read_only=self._read_only)
+            if not opened.execute("SELECT count(*) FROM sqlite_master WHERE name = 'clicks'").fetchone()[0]:
+                opened.close()  # its writer is making it
+                return None
+            connection = self._days[day] = opened
         return connection
 
     def _day_for_writing(self, day: int) -> sqlite3.Connection:
