@@ -36,6 +36,7 @@ from waypost.telemetry.log import logger
 from waypost.telemetry.stats import Stats
 
 READER = "pipeline"
+_DOOR = "door-"  # how the names of doors' journals begin
 _SOURCES_EVERY_MS = 200
 _TRIM_EVERY_MS = 2000
 _PAUSE_AFTER_ERROR_MS = 200
@@ -92,6 +93,7 @@ class Pipeline:
         self._trimmed_at_ms = 0.0
         self._frames_max = settings.batch_frames_max
         self._lag = 0
+        self._newest_ms = 0  # the newest watermark that was read
         self._sum_max = Decimal(settings.sum_max)
         self._load()
 
@@ -134,7 +136,7 @@ class Pipeline:
             return 0
         now_ms = self._clock.now_ms()
         began_ms = self._clock.monotonic_ms()
-        taken = self._take()
+        taken = self._take(now_ms)
         released = self._release(taken, now_ms)
         if not taken.ranges and not released:
             self._trim(began_ms)
@@ -151,23 +153,37 @@ class Pipeline:
 
     # --- reading ---------------------------------------------------------------------------------------
 
-    def _take(self) -> _Taken:
-        """The next blocks of every journal, in the order of their names, within the batch's size."""
+    def _take(self, now_ms: int) -> _Taken:
+        """The next blocks of every journal, within the batch's size, and of all doors up to the same moment.
+
+        So a call that was answered before another was sent is judged before it, whatever doors they came through:
+        no door is taken beyond `now_ms`, which is older than the reading, nor beyond a door that has more to read.
+        """
         taken = _Taken([], [], [], [])
         feeds = self._sources()
         share = max(1, self._frames_max // max(1, len(feeds)))
         self._lag = 0
+        read: list[tuple[str, int, list[Block]]] = []
+        until_ms = max(now_ms, self._newest_ms)  # a clock that was set back must not hold up what is written
         for source, feed in feeds:
             start = self._applied.get(source, 0)
             blocks = feed.read(start, share)
-            if not blocks:
-                head = feed.head()
-                if head.end == start:
-                    self._watermarks[source] = max(self._watermarks.get(source, 0), head.watermark_ms)
-                continue
-            self._watermarks[source] = max(self._watermarks.get(source, 0), blocks[-1].watermark_ms)
-            self._take_blocks(taken, source, start, blocks)
-            self._lag += max(0, feed.head().end - blocks[-1].end)
+            head = feed.head()
+            if blocks:
+                read.append((source, start, blocks))
+                more = max(0, head.end - blocks[-1].end)
+                self._lag += more
+                if more and source.startswith(_DOOR):
+                    until_ms = min(until_ms, blocks[-1].watermark_ms)
+            elif head.end == start:
+                self._watermarks[source] = max(self._watermarks.get(source, 0), head.watermark_ms)
+        for source, start, blocks in read:
+            self._newest_ms = max(self._newest_ms, blocks[-1].watermark_ms)
+            if source.startswith(_DOOR):
+                blocks = [block for block in blocks if block.watermark_ms <= until_ms]
+            if blocks:
+                self._watermarks[source] = max(self._watermarks.get(source, 0), blocks[-1].watermark_ms)
+                self._take_blocks(taken, source, start, blocks)
         self._stats.set("pipeline_lag_frames", self._lag)
         return taken
 
@@ -273,7 +289,8 @@ class Pipeline:
         cases: list[Case] = []
         waited = [(Where(parked.source, parked.position), parked.call, parked, code) for parked, code in released]
         fresh = [(where, call, None, "") for where, call in taken.calls]
-        for where, call, parked, code in (*waited, *fresh):
+        # In the order of acceptance, whatever door took them: receipts grow with time.
+        for where, call, parked, code in sorted((*waited, *fresh), key=lambda item: item[1].receipt):
             try:
                 case = self._intake.open_case(call, where)
             except Exception as error:
