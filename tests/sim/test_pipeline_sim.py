@@ -178,6 +178,45 @@ def test_poison_is_set_aside_with_its_bytes_and_holds_up_nobody(
     assert by_position[2].code == "unreadable_frame" and by_position[2].raw == b"\x93\x7f\x01\x02"
 
 
+def test_calls_are_judged_as_they_were_accepted_whatever_doors_took_them(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    one = click(START_MS)
+    name = f"click_id={click_id(one)}&goal=install&txn_id=1"
+    world.append(0, one)
+    world.append(0, call(START_MS + 40, f"{name}&status=declined", door=0))
+    world.append(1, call(START_MS + 5, name, door=1))
+    world.drain()
+    assert [(one.source, one.verdict) for one in world.decisions()] == [
+        ("door-1", Verdict.NEW),
+        ("door-0", Verdict.UPDATED),
+    ]
+
+
+def test_a_door_that_has_more_to_read_than_a_batch_takes_holds_the_others_back(tmp_path: Path) -> None:
+    world = World(tmp_path, batch_frames_max=20)
+    clicks = [click(START_MS, seq) for seq in range(60)]
+    names = [f"click_id={click_id(one)}&goal=install&txn_id={nth}" for nth, one in enumerate(clicks)]
+    world.append(0, *clicks)
+    for nth, name in enumerate(names):
+        world.append(1, call(START_MS + 10 * nth + 1, name, door=1))
+    for nth, name in enumerate(names[1::7], 1):
+        world.append(0, call(START_MS + 10 * (7 * nth - 6) + 5, f"{name}&status=declined", door=0))
+    world.drain()
+    decisions = world.decisions()
+    assert [one.receipt for one in decisions] == sorted(one.receipt for one in decisions)
+    assert Counter(one.verdict for one in decisions) == {Verdict.NEW: 60, Verdict.UPDATED: len(names[1::7])}
+
+
+def test_a_clock_that_was_set_back_holds_nothing_up(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.clock.set_back(1_000_000 + 3_600_000)
+    one = click(START_MS)
+    world.append(0, one, watermark_ms=START_MS + 1)
+    world.append(1, call(START_MS + 5, f"click_id={click_id(one)}&goal=install", door=1))
+    world.drain()
+    assert [one.verdict for one in world.decisions()] == [Verdict.NEW]
+
+
 def test_a_cap_is_exact_over_batches_and_restarts(tmp_path: Path) -> None:
     world = World(tmp_path, limit=25, batch_frames_max=7)
     clicks = [click(START_MS + nth) for nth in range(60)]

@@ -260,6 +260,14 @@ def test_a_status_does_not_go_back_to_pending() -> None:
     assert (decision.verdict, decision.code) == (Verdict.REFUSED, "status_not_updatable")
 
 
+def test_a_call_that_names_no_status_leaves_it_as_it_is() -> None:
+    view = design_view()
+    goals = (Goal("install", Terms("fixed", usd("1.20")), status="pending"),)
+    view._offers[1] = msgspec.structs.replace(view._offers[1], goals=goals)
+    decision = judged("click_id={id}&goal=install&txn_id=t1", view=view, existing=existing("approved")).decision
+    assert (decision.verdict, decision.status) == (Verdict.DUPLICATE, "approved")
+
+
 def test_another_sum_is_an_update_without_a_transition() -> None:
     first = judged("click_id={id}&goal=purchase&sum=10&txn_id=t1").conversion
     judgement = judged("click_id={id}&goal=purchase&sum=20&txn_id=t1", existing=first)

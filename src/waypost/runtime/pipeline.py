@@ -184,6 +184,8 @@ class Pipeline:
             if blocks:
                 self._watermarks[source] = max(self._watermarks.get(source, 0), blocks[-1].watermark_ms)
                 self._take_blocks(taken, source, start, blocks)
+        if read and not taken.ranges:
+            return self._take(now_ms)  # all is newer than `now_ms`, but older than this second reading
         self._stats.set("pipeline_lag_frames", self._lag)
         return taken
 
