@@ -23,6 +23,7 @@ import pycurl
 
 from waypost import __version__
 from waypost.courier.guard import AddressGuard, Judgement
+from waypost.courier.names import NameJudge, authority_of
 from waypost.ports.sender import SendReport, SendRequest
 from waypost.settings import CourierSettings
 
@@ -77,6 +78,9 @@ class CurlSender:
         self._multi: Any = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_MAXCONNECTS, settings.connections_kept_max)
         self._waiter: _Waiter = _EpollWaiter() if use_epoll and hasattr(select, "epoll") else _SelectWaiter(self._multi)
+        self._names = NameJudge(guard, self._name_judged)
+        self._judged: deque[tuple[str, Judgement]] = deque()  # names that were asked for, answered
+        self._unjudged: dict[str, list[SendRequest]] = {}  # requests that wait for their name
         self._slots: dict[Any, _Slot] = {}  # every easy handle that was ever made
         self._free: list[_Slot] = []
         self._thread = threading.Thread(target=self._run, name="waypost-sender", daemon=True)
@@ -119,6 +123,7 @@ class CurlSender:
         self._closing = True
         self._waiter.wake()
         self._thread.join()
+        self._names.close()
         self._waiter.close()
 
     # --- the thread ----------------------------------------------------------------------------------
@@ -140,31 +145,57 @@ class CurlSender:
             if running:
                 multi.perform()
                 running -= self._collect()
-            if inbox:
+            if inbox or self._judged:
                 continue
             waiter.sleeping = True  # from here on `submit` wakes us; look once more for what came before
-            if not inbox and not self._closing:
+            if not inbox and not self._judged and not self._closing:
                 due_ms = multi.timeout() if running else -1
                 bound_ms = _WAIT_MAX_MS if running else _WAIT_IDLE_MS
                 waiter.wait(bound_ms if due_ms < 0 else min(due_ms, bound_ms))
             waiter.sleeping = False
 
     def _start_new(self) -> int:
-        """Starts what was submitted; answers how many transfers run more than before."""
-        inbox, free = self._inbox, self._free
+        """Starts what was submitted and whose name is judged; answers how many transfers run more than before."""
+        inbox, names = self._inbox, self._names
         started = 0
+        while self._judged:
+            authority, judgement = self._judged.popleft()
+            names.answered(authority, judgement)
+            for request in self._unjudged.pop(authority, ()):
+                started += self._start(request, judgement)
         while inbox:
             request = inbox.popleft()
-            slot = free.pop() if free else self._new_slot()
-            try:
-                slot.prepare(request)
-                self._multi.add_handle(slot.easy)
-            except (pycurl.error, ValueError, TypeError) as error:
-                self._report([slot.refusal(str(error))])
-                free.append(slot)
-            else:
-                started += 1
+            authority = authority_of(request.url)
+            known = names.known(authority)
+            if known is not None:
+                started += self._start(request, known)
+                continue
+            waiting = self._unjudged.get(authority)
+            if waiting is None:
+                waiting = self._unjudged[authority] = []
+                names.ask(authority)
+            waiting.append(request)
         return started
+
+    def _start(self, request: SendRequest, judgement: Judgement) -> int:
+        """Starts one transfer, or reports why not; answers how many were started."""
+        if judgement:
+            self._report([_unsent(request.token, str(judgement), judgement.why, judgement.address)])
+            return 0
+        slot = self._free.pop() if self._free else self._new_slot()
+        try:
+            slot.prepare(request)
+            self._multi.add_handle(slot.easy)
+        except (pycurl.error, ValueError, TypeError) as error:
+            self._report([_unsent(request.token, "render_bad_url", str(error))])
+            self._free.append(slot)
+            return 0
+        return 1
+
+    def _name_judged(self, authority: str, judgement: Judgement) -> None:
+        """Called by a thread that resolves."""
+        self._judged.append((authority, judgement))
+        self._waiter.wake()
 
     def _new_slot(self) -> "_Slot":
         slot = _Slot(self._settings, self._guard, self._waiter)
@@ -346,10 +377,6 @@ class _Slot:
             retry_after,
         )
 
-    def refusal(self, text: str) -> SendReport:
-        """The report of a request that libcurl did not take."""
-        return SendReport(self.token, "render_bad_url", text, 0, "", 0, 0, 0, 0, 0, False, False, b"", "")
-
     def _code_of(self, number: int, text: str) -> tuple[str, str]:
         if self._refused is not None:
             return str(self._refused), self._refused.why
@@ -358,6 +385,11 @@ class _Slot:
         if number == pycurl.E_OPERATION_TIMEDOUT and not self._begun and not self.easy.getinfo(pycurl.CONNECT_TIME_T):
             return "connect_failed", text
         return _CODES.get(number, "send_failed"), text
+
+
+def _unsent(token: int, code: str, why: str, address: str = "") -> SendReport:
+    """The report of a request that was not begun."""
+    return SendReport(token, code, why, 0, address, 0, 0, 0, 0, 0, False, False, b"", "")
 
 
 class _Lent(socket.socket):

@@ -1,8 +1,8 @@
 """The address guard: which addresses and ports the courier may dial.
 
 Owns: the table of forbidden ranges and the judgement on one address. Reads: `--allow-target` and the ports of the
-settings. Never resolves a name and never trusts one: what is judged is the address that is dialled, so a literal in
-an odd form (decimal, octal, hex) or a name that points inwards is judged by where it really leads.
+settings. Never resolves a name (`names.py` does) and never trusts one: what is judged is the address that is dialled,
+so a literal in an odd form (decimal, octal, hex) or a name that points inwards is judged by where it really leads.
 
 Sources: IANA IPv4 and IPv6 Special-Purpose Address Registries; RFC 6890, 4291, 6052 (NAT64), 3056 (6to4).
 """
@@ -66,13 +66,15 @@ def parse_ranges(texts: Iterable[str]) -> tuple[Network, ...]:
 
 
 class Judgement(str):
-    """An error code, or empty where the address may be dialled; `why` says more."""
+    """An error code, or empty where the address may be dialled; `why` says more, `address` which one it was."""
 
     why: str
+    address: str
 
-    def __new__(cls, code: str, why: str = "") -> "Judgement":
+    def __new__(cls, code: str, why: str = "", address: str = "") -> "Judgement":
         judgement = super().__new__(cls, code)
         judgement.why = why
+        judgement.address = address
         return judgement
 
 
