@@ -1,7 +1,7 @@
-"""Writes the reference pages of docs/ from the code: settings, errors, metrics, commands.
+"""Writes the reference pages of docs/ from the code: settings, errors, metrics, commands, checks.
 
-Owns: `settings.md`, `errors.md`, `metrics.md`, `cli.md` beside this file; `tests/test_tidy.py` compares them. Run it
-with `make docs` after a setting, an error code, a metric or a command has changed. Never edits any other page.
+Owns: `settings.md`, `errors.md`, `metrics.md`, `cli.md`, `checks.md` beside this file; tests compare them. Run it with
+`make docs` after a setting, an error code, a metric, a command or a check has changed. Never edits any other page.
 """
 
 import tomllib
@@ -14,6 +14,7 @@ from typer.main import get_command
 from waypost.cli.main import app
 from waypost.errors import ERRORS
 from waypost.settings import defaults_text
+from waypost.stages.checks import CHECKS, OTHER_CODES, UPDATES
 from waypost.telemetry.names import METRICS
 
 FOLDER = Path(__file__).parent
@@ -93,7 +94,44 @@ def cli_page() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-PAGES = {"settings.md": settings_page, "errors.md": errors_page, "metrics.md": metrics_page, "cli.md": cli_page}
+def checks_page() -> str:
+    """Every check of a call, in the order of stored results, and the other codes that a decision may carry."""
+    lines = [
+        "# Checks\n",
+        _MADE.format(source="src/waypost/stages/checks.py"),
+        "Every check runs on every call, and every result is kept with the decision: a letter each, in this order (`p`",
+        "pass, `f` fail, `s` skip), and words for each failure. The decision's `code` is that of the first check that",
+        "fails and refuses; `review` sends an approved conversion to `pending` instead. A check is skipped where what",
+        "it needs is not known or not there. `waypost trace` shows all of it. The list grows only at its end.\n",
+        "| # | check | code | severity | what must be so | needs |",
+        "|---|---|---|---|---|---|",
+    ]
+    for nth, check in enumerate(CHECKS, 1):
+        row = (f"`{check.name}`", f"`{check.code}`", check.severity, _cell(check.meaning), _cell(check.needs) or "–")
+        lines.append(f"| {nth} | {' | '.join(row)} |")
+    lines += [
+        "\nFor `status_updatable`, a conversion's status may become, by a call that states one:\n",
+        "| from | to |",
+        "|---|---|",
+    ]
+    for before, after in UPDATES.items():
+        lines.append(f"| {before} | {', '.join(status for status in after if status != before)} |")
+    lines += ["\n## Other codes of decisions\n", "| code | verdict | meaning |", "|---|---|---|"]
+    lines += [f"| `{code}` | refused | {_cell(meaning)} |" for code, meaning in OTHER_CODES.items()]
+    lines.append("| `duplicate` | duplicate | the call says nothing that the conversion does not say already |")
+    for code in ("poisonous_item", "unreadable_frame"):
+        lines.append(f"| `{code}` | set_aside | {_cell(ERRORS[code].meaning)} |")
+    lines.append("\n`new` and `updated` carry no code. What a door refuses beforehand is in [errors.md](errors.md).")
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {
+    "settings.md": settings_page,
+    "errors.md": errors_page,
+    "metrics.md": metrics_page,
+    "cli.md": cli_page,
+    "checks.md": checks_page,
+}
 
 
 def _commands(words: str, command: Any) -> Iterator[tuple[str, Any]]:
