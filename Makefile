@@ -31,11 +31,11 @@ check: $(STAMP)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -m "not system" -n 2
+	$(BIN)/pytest -m "not system and not slow" -n 2
 
 bench: $(STAMP)
 	@.ci/set-up bench
-	@for bench in door courier pipeline; do $(BIN)/python bench/$$bench.py || exit 1; done
+	@$(BIN)/python bench/run.py
 
 docs: $(STAMP)
 	$(BIN)/python docs/generate.py

@@ -5,6 +5,7 @@ Owns: the made-up catalog of 10,000 partners and 100,000 links. Writes to a temp
 
 import argparse
 import gc
+import json
 import resource
 import tempfile
 import time
@@ -20,6 +21,7 @@ from waypost.engines.sqlite.catalog import SqliteCatalogStore, apply_catalog
 from waypost.settings import load_settings
 
 T = TypeVar("T")
+ROWS: list[dict[str, object]] = []  # what was timed, for --json
 
 
 def catalog_lines(partners: int, links: int, offers: int = 1_000, advertisers: int = 200) -> Iterator[str]:
@@ -49,6 +51,7 @@ def timed(what: str, work: Callable[[], T]) -> T:
     result = work()
     taken_ms = (time.perf_counter() - start) * 1000
     print(f"{what:44}{taken_ms:12.2f} ms")
+    ROWS.append({"what": f"catalog: {what}", "figure": taken_ms, "unit": "ms"})
     return result
 
 
@@ -56,9 +59,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--partners", type=int, default=10_000)
     parser.add_argument("--links", type=int, default=100_000)
+    parser.add_argument("--data", type=Path, help="where the temporary folder is made")
+    parser.add_argument("--json", type=Path, help="write the figures here too (for bench/run.py)")
     sizes = parser.parse_args()
     settings = load_settings().catalog
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=sizes.data) as name:
         file, folder = Path(name, "catalog.yaml"), Path(name, "data")
         file.write_text("".join(catalog_lines(sizes.partners, sizes.links)))
         text = file.read_text()
@@ -80,6 +85,8 @@ def main() -> None:
         timed(f"{len(names)} links, cached", lambda: [view.link(n) for n in names])
         print(f"artefact {(folder / 'versions' / f'{version}.db').stat().st_size / 1e6:.1f} MB, ", end="")
         print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+    if sizes.json:
+        sizes.json.write_text(json.dumps({"rows": ROWS}))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ requests with the headers written out beforehand, and keeps nothing.
 
 import argparse
 import cProfile
+import json
 import os
 import pstats
 import socket
@@ -219,6 +220,7 @@ def main() -> None:
     parser.add_argument("--in-flight", type=int, default=0, help="of the courier; 0 is the setting's default")
     parser.add_argument("--data", type=Path, default=Path(), help="where the temporary data folder is made")
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--json", type=Path, help="write the figures here too (for bench/run.py)")
     options = parser.parse_args()
     settings = load_settings(None, {})
     if options.in_flight:
@@ -232,7 +234,8 @@ def main() -> None:
         with sink(folder, port, options.lanes):
             catalogs = catalog(folder, settings, port, options.lanes)
             fill_outbox(folder, settings, catalogs.open(catalogs.current()), options.lanes, options.count)
-            print(f"fsync of 4 KiB in the data folder     {fsync_ms(folder):10.2f} ms (median)")
+            disk_ms = fsync_ms(folder)
+            print(f"fsync of 4 KiB in the data folder     {disk_ms:10.2f} ms (median)")
             print(f"lanes {options.lanes}, postbacks {options.count}")
             best = 0.0
             for in_flight in sorted({100, settings.courier.in_flight_max}):
@@ -244,6 +247,10 @@ def main() -> None:
             print(f"courier, {in_flight:5} in flight              {rate:10.0f}/s {cpu:8.1f} us CPU each")
             print(f"  outside the sender's thread         {own:10.1f} us CPU each; {options.count / steps:.0f} a cycle")
             print(f"ratio to the quicker bare loop        {rate / best:10.2f} (first mark 0.25)")
+            row = {"what": f"courier: {options.lanes} lanes", "figure": rate, "unit": "/s", "cpu_us": cpu}
+            row |= {"reference": best, "against": "bare libcurl loop"}
+            if options.json:
+                options.json.write_text(json.dumps({"fsync_us": disk_ms * 1000, "rows": [row]}))
 
 
 if __name__ == "__main__":

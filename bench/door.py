@@ -156,6 +156,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--connections", type=int, nargs="*", default=[64, 256])
     parser.add_argument("--only", choices=["postback", "click"])
+    parser.add_argument("--json", type=Path, help="write the figures here too (for bench/run.py)")
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
@@ -176,7 +177,8 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
         "door": [sys.executable, __file__, "--serve", str(ports["door"]), "--data", str(folder)],
         "nginx": ["nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder)],
     }
-    print(f"bare fdatasync of 4 KiB: {fdatasync_us(folder):.0f} us (median of 200)")
+    fsync_us = fdatasync_us(folder)
+    print(f"bare fdatasync of 4 KiB: {fsync_us:.0f} us (median of 200)")
     paths = {name: path for name, path in (("postback", POSTBACK), ("click", CLICK)) if options.only in (None, name)}
     found: dict[tuple[str, int, str], list[tuple[float, float, str]]] = {}
     for _ in range(options.rounds):
@@ -187,6 +189,7 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
                     for connections in options.connections:
                         result = load(port, path, connections, options.seconds, pid)
                         found.setdefault((name, connections, server), []).append(result)
+    rows = []
     for name in paths:
         for connections in options.connections:
             door, nginx = (found[name, connections, server] for server in ("door", "nginx"))
@@ -197,6 +200,9 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
                 f"ratio {rates[0] / rates[1]:.2f}  CPU a request {costs[0]:.1f} us against {costs[1]:.1f} us  "
                 f"median latency {door[0][2]} against {nginx[0][2]}"
             )
+            row = {"what": f"door: {name}, {connections} connections", "figure": rates[0], "unit": "/s"}
+            answer = "302" if name == "click" else "200"
+            rows.append(row | {"reference": rates[1], "against": f"nginx return {answer}", "cpu_us": costs[0]})
     values = json.loads((folder / "stats.json").read_text())
     commits = max(1, values["door_commits"])
     taken = values["door_clicks"] + values["door_postbacks"]
@@ -204,6 +210,8 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
         f"last door: {commits:,.0f} commits, {taken / commits:.0f} frames each, "
         f"{values['door_commit_us'] / commits:.0f} us each, fsync included"
     )
+    if options.json:
+        options.json.write_text(json.dumps({"fsync_us": fsync_us, "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,10 @@
 str.format neither encodes nor filters: it is the floor. Run: python bench/macros.py
 """
 
+import argparse
+import json
 import time
+from pathlib import Path
 
 from waypost.macros.template import Position, compile_template
 
@@ -23,6 +26,10 @@ def renders_a_second(render: object, argument: dict[str, str]) -> float:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, help="write the figures here too (for bench/run.py)")
+    options = parser.parse_args()
+    rows = []
     print(f"{'macros':>6} {'waypost/s':>12} {'µs each':>8} {'str.format/s':>13} {'ratio':>6}")
     for count in (3, 10, 30):
         names = [f"sub{number}" for number in range(1, count + 1)]
@@ -33,6 +40,10 @@ def main() -> None:
         ours = renders_a_second(template.render, values)
         floor = renders_a_second(text.format_map, values)
         print(f"{count:>6} {ours:>12,.0f} {1e6 / ours:>8.2f} {floor:>13,.0f} {ours / floor:>6.2f}")
+        row = {"what": f"macros: render with {count} macros", "figure": ours, "unit": "/s", "cpu_us": 1e6 / ours}
+        rows.append(row | {"reference": floor, "against": "str.format"})
+    if options.json:
+        options.json.write_text(json.dumps({"rows": rows}))
 
 
 if __name__ == "__main__":

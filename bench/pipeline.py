@@ -8,6 +8,7 @@ size with an fsync each: what no pipeline on these libraries could do without. P
 """
 
 import argparse
+import json
 import os
 import random
 import shutil
@@ -111,13 +112,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("bench/results"))
     parser.add_argument("--clicks", type=int, default=1_000_000)
     parser.add_argument("--calls", type=int, default=100_000)
+    parser.add_argument("--json", type=Path, help="write the figures here too (for bench/run.py)")
     options = parser.parse_args()
     os.sched_setaffinity(0, {CORE})
     options.data.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=options.data))
     settings, clock, stats = load_settings(None, {}), SystemClock(), Stats("pipeline")
     try:
-        print(f"fdatasync of 4 KB in the data folder: {fsync_us(folder):.0f} us")
+        disk_us = fsync_us(folder)
+        print(f"fdatasync of 4 KB in the data folder: {disk_us:.0f} us")
         journal = SqliteJournal(folder / "journal", "door-0", settings.journal, clock)
         queries = fill(journal, options.clicks, options.calls, random.Random(1))
         pipeline = Pipeline(
@@ -148,6 +151,15 @@ def main() -> None:
         print(f"CPU each:        {cpu / calls * 1e6:10.1f} us")
         print(f"bare reference:  {bare:10,.0f} /s   (parse, look up, insert)")
         print(f"ratio:           {calls / taken / bare:10.2f}")
+        row = {
+            "what": f"pipeline: conversions, {options.clicks:,} clicks stored",
+            "figure": calls / taken,
+            "unit": "/s",
+        }
+        row |= {"reference": bare, "against": "bare parse, look up, insert", "cpu_us": cpu / calls * 1e6}
+        if options.json:
+            stored = {"what": "pipeline: clicks stored", "figure": clicks_s, "unit": "/s"}
+            options.json.write_text(json.dumps({"fsync_us": disk_us, "rows": [stored, row]}))
     finally:
         shutil.rmtree(folder)
 
