@@ -47,6 +47,7 @@ def test_an_empty_world(world: World) -> None:
     assert report.counts.accepted == 0
 
 
+@pytest.mark.slow
 def test_a_world_at_work_is_never_called_incomplete(world: World) -> None:
     """Audits while journals grow, the pipeline commits, lanes change, the archivist cuts and feeds are trimmed."""
     stop = threading.Event()

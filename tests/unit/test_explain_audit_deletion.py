@@ -23,6 +23,8 @@ from waypost.model.frames import Click, PostbackIn
 from waypost.model.ids import ClickIdCodec, conversion_text, receipt_text
 from waypost.model.wire import decode_frame
 
+pytestmark = pytest.mark.slow
+
 
 class Row(NamedTuple):
     """One row of a SQLite file."""
