@@ -12,7 +12,7 @@ from support.sender import FakeSender, answered
 from waypost.catalog.model import Delivery, Partner, PostbackRule
 from waypost.courier.courier import Courier
 from waypost.engines.sqlite.lanes import SqliteLanes
-from waypost.model.frames import Attempt, PostbackOut
+from waypost.model.frames import Attempt, PostbackOut, SendResult
 from waypost.ports.sender import SendReport, SendRequest
 from waypost.settings import CourierSettings, load_settings
 from waypost.telemetry.stats import Stats
