@@ -93,9 +93,7 @@ def test_a_role_that_dies_is_started_again_and_counted(house: House) -> None:
     assert house.run_until(roles, lambda: len(starts(house.events(), "door-0")) >= 4) == 0
     assert house.stats.values["role_restarts"] >= 3
     assert len(starts(house.events(), "pipeline")) == 1
-    shown = house.stats.details["roles"]["door-0"]
-    assert shown["restarts"] >= 3
-    assert shown["exit_code"] == 3
+    assert house.stats.details["roles"]["door-0"]["restarts"] >= 3
 
 
 def test_a_killed_role_gets_a_successor_with_another_pid(house: House) -> None:
@@ -197,7 +195,8 @@ def test_the_pause_doubles_to_its_bound_and_is_reset_after_a_good_life(house: Ho
         pauses.append(pause)
         now += pause
     assert pauses == [100, 200, 300, 300]
-    assert b"cannot start" in role.log_file.read_bytes()
+    assert role.exit_code == 127
+    assert "cannot start" in role.last_words()
     role._started_ms = now
     role._ended(1, now + 601)
     assert role.due(now + 601 + 100)
