@@ -121,6 +121,8 @@ def _positions_agree(sources: ExplainSources, standing: Standing, problems: Prob
         held = standing.archived.get(name, 0)
         if head.first > held:
             problems.add(name, f"positions {held} to {head.first - 1}", "are neither in the feed nor in the archive")
+    if sources.clicks is None and any(standing.ledger_positions.values()):
+        problems.add("click store", "", "is not there, and a pipeline has worked")
     for source, position in sorted(standing.ledger_positions.items()):
         if sources.clicks is not None and standing.click_positions.get(source, 0) < position:
             problems.add("click store", f"position of {source}", f"is behind the ledger's {position}")
