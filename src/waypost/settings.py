@@ -104,10 +104,8 @@ class CatalogSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Bounds on catalogs and templates."""
 
     bytes_max: int
-    versions_kept_min: int
     template_bytes_max: int
     template_depth_max: int
-    output_bytes_max: int
 
 
 class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

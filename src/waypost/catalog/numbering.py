@@ -12,8 +12,6 @@ from msgspec.structs import replace
 from waypost.catalog.compiled import Compiled, OfferDraft
 from waypost.catalog.model import Advertiser, Link, Offer, Partner, Route, Target
 
-KINDS = ("advertiser", "offer", "partner", "route")
-
 
 def names_to_number(compiled: Compiled) -> dict[str, list[str]]:
     """By kind, the names that need a number, in the order in which new ones get theirs. A route is `link/offer`."""

@@ -70,13 +70,6 @@ MACROS: dict[str, MacroName] = {row.name: row for row in _ROWS}
 CLICK_FIELD = MacroName("click.NAME", "any other parameter of the click's URL, by its name", _BOTH, personal=True)
 
 
-def find_macro(name: str) -> MacroName | None:
-    """The macro's row; `click.NAME` answers for every free field."""
-    if name.startswith(CLICK_PREFIX) and len(name) > len(CLICK_PREFIX):
-        return CLICK_FIELD
-    return MACROS.get(name)
-
-
 class NameSet:
     """The macros that may stand in one kind of template."""
 

@@ -3,7 +3,6 @@
 Pure, in decimals. Amounts are rounded to their currency's decimals, halves away from zero.
 """
 
-from decimal import Decimal
 from typing import NamedTuple
 
 from waypost.catalog.model import Goal, Terms
@@ -77,7 +76,3 @@ def revenue_of(goal: Goal, payout: Money | None, order: Money | None, reported: 
     if goal.revenue is not None:
         return owed(goal.revenue, order, reported)
     return reported if reported is not None else payout
-
-
-def is_over(money: Money | None, limit: Decimal) -> bool:
-    return money is not None and money.amount > limit
