@@ -187,3 +187,5 @@ def _check(settings: Settings, place: str) -> None:
     ):
         if value < 1:
             raise WaypostError("bad_settings", "must be at least 1", place=f"{place}: [{section_name}] {name}")
+    if not settings.pipeline.sum_max.isdecimal():
+        raise WaypostError("bad_settings", "must be a whole number in quotes", place=f"{place}: [pipeline] sum_max")
