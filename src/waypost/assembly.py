@@ -198,6 +198,8 @@ def build_pipeline(role: Role) -> Pipeline:
     from waypost.runtime.pipeline import Pipeline
 
     layout, settings, clock, stats = role
+    shards = settings.courier.shards
+    couriers = ["courier"] if shards == 1 else [f"courier-{shard}" for shard in range(shards)]
     return Pipeline(
         feeds=SqliteFeeds(layout.journals),
         positions=FilePositions(layout.positions),
@@ -208,6 +210,7 @@ def build_pipeline(role: Role) -> Pipeline:
         settings=settings.pipeline,
         clock=clock,
         stats=stats,
+        outbox_readers=["archivist", *couriers],
     )
 
 

@@ -1,8 +1,9 @@
 """Load through real sockets: visitors that click, and an advertiser that calls, over keep-alive connections.
 
 Several workers in one thread of asyncio, each with two connections between which it changes from call to call, so
-that the calls of one transaction come through several doors, each after the answer to the one before. Whatever gets no answer because its
-connection died is tried again with the same values, as an advertiser would; each try is kept in its `Call`.
+that the calls of one transaction come through several doors, each after the answer to the one before. Whatever gets
+no answer because its connection died is tried again with the same values, as an advertiser would; each try is kept in
+its `Call`.
 The mix is drawn from a seed: the same seed makes the same visits in the same order.
 """
 

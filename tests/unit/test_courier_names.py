@@ -62,7 +62,9 @@ def test_any_forbidden_answer_forbids_the_name(names: dict[str, list[str]], answ
     judge = NameJudge(AddressGuard([], [80, 443]), lambda authority, judgement: None)
     assert judge._judge("p.example") == code
     assert judge._judge("p.example:81") == code
-    allowing = NameJudge(AddressGuard(["10.0.0.0/8", "64:ff9b::/96", "::ffff:0:0/96"], [80, 443]), lambda authority, judgement: None)
+    allowing = NameJudge(
+        AddressGuard(["10.0.0.0/8", "64:ff9b::/96", "::ffff:0:0/96"], [80, 443]), lambda authority, judgement: None
+    )
     assert allowing._judge("p.example") == ""
 
 

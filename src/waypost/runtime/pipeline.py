@@ -76,7 +76,10 @@ class Pipeline:
         settings: PipelineSettings,
         clock: Clock,
         stats: Stats,
+        outbox_readers: Sequence[str] = ("archivist", "courier"),
     ) -> None:
+        """`outbox_readers`: the names under which all readers of the outbox publish their positions."""
+        self._outbox_readers = outbox_readers
         self._feeds = feeds
         self._positions = positions
         self._clicks = clicks
@@ -444,7 +447,7 @@ class Pipeline:
             self._positions.publish(READER, source, position)
         log_below = self._positions.of("ledger-log").get("archivist", 0)
         readers = self._positions.of("outbox")
-        outbox_below = min(readers.get("archivist", 0), readers.get("courier", 0))
+        outbox_below = min(readers.get(reader, 0) for reader in self._outbox_readers)
         if log_below or outbox_below:
             self._ledger.trim(log_below, outbox_below)
         day = self._clock.now_ms() // 86_400_000 - self._settings.clicks_kept_days
