@@ -152,6 +152,7 @@ def apply_catalog_with_journal(
 
 
 def _journal_activation(version: int, layout: Layout, settings: Settings, clock: SystemClock) -> None:
+    from waypost.engines.local.positions import FilePositions
     from waypost.engines.sqlite.journal import SqliteJournal
     from waypost.model.frames import OperatorChange
     from waypost.model.wire import encode_frame
@@ -161,6 +162,9 @@ def _journal_activation(version: int, layout: Layout, settings: Settings, clock:
         now_ms = max(clock.now_ms(), journal.last_ms)
         frame = OperatorChange(now_ms, "catalog_activated", "catalog", str(version))
         journal.append([encode_frame(frame)], at_ms=now_ms, watermark_ms=now_ms)
+        read = FilePositions(layout.positions).of(OPERATOR_SOURCE)
+        if read.keys() >= {"pipeline", "archivist"}:
+            journal.trim(min(read.values()))
     finally:
         journal.close()
 
@@ -173,12 +177,13 @@ def build_door(role: Role, number: int, sockets: Sequence[socket]) -> Door:
     from waypost.engines.sqlite.journal import SqliteJournal
 
     layout, settings, clock, stats = role
+    ring = load_or_create_key_ring(layout)  # before the journal: see there
     return Door(
         number=number,
         sockets=list(sockets),
         journal=SqliteJournal(layout.journals, f"door-{number}", settings.journal, clock),
         catalogs=open_catalogs(layout, settings),
-        ring=load_or_create_key_ring(layout),
+        ring=ring,
         operator_key=load_or_create_operator_key(layout),
         refusals_file=layout.refusals / f"door-{number}.db",
         settings=settings,
@@ -293,7 +298,7 @@ def operator_key(layout: Layout) -> str:
 
 def open_explain_sources(data: Path, settings: Settings) -> ExplainSources:
     """Every store of a data folder, read-only, for trace and audit. Raises WaypostError `data_missing`."""
-    from waypost.engines.local.keyring import load_or_create_key_ring
+    from waypost.engines.local.keyring import load_key_ring
     from waypost.engines.local.positions import FilePositions
     from waypost.engines.parquet.archive import ParquetArchive
     from waypost.engines.sqlite.click_store import SqliteClickStore
@@ -312,7 +317,7 @@ def open_explain_sources(data: Path, settings: Settings) -> ExplainSources:
         lanes=[SqliteLanes(layout.lane_shard(n), shard=n, shards=shards, read_only=True) for n in numbers],
         archive=ParquetArchive(layout.archive, settings.archive),
         catalogs=open_catalogs(layout, settings),
-        ring=load_or_create_key_ring(layout),
+        ring=load_key_ring(layout),
         positions=FilePositions(layout.positions),
     )
 

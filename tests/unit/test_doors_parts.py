@@ -20,6 +20,7 @@ from waypost.doors.refusals import NOTES_MAX, RefusalLog, redacted, search_refus
 from waypost.engines.local.clock import SystemClock
 from waypost.engines.local.keyring import (
     door_lock,
+    load_key_ring,
     load_or_create_key_ring,
     load_or_create_operator_key,
     process_lock,
@@ -162,6 +163,23 @@ def test_a_damaged_ring_is_never_replaced(tmp_path: Path, content: bytes) -> Non
         load_or_create_key_ring(layout)
     assert caught.value.code == "bad_key_ring"
     assert layout.key_ring.read_bytes() == content
+
+
+def test_a_lost_ring_is_not_made_anew_where_doors_have_worked(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    with pytest.raises(WaypostError) as caught:
+        load_key_ring(layout)
+    assert caught.value.code == "data_missing"
+    ring = load_or_create_key_ring(layout)
+    (layout.journal("door-0")).mkdir(parents=True)
+    (layout.journal("door-0") / "0000000000000000.db").touch()
+    assert load_or_create_key_ring(layout).keys == load_key_ring(layout).keys == ring.keys
+    layout.key_ring.unlink()
+    for load in (load_or_create_key_ring, load_key_ring):
+        with pytest.raises(WaypostError) as caught:
+            load(layout)
+        assert caught.value.code == "bad_key_ring" and "gone" in str(caught.value)
+    assert not layout.key_ring.exists()
 
 
 def test_the_last_key_of_a_ring_makes_new_ids(tmp_path: Path) -> None:

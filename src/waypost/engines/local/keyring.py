@@ -27,9 +27,32 @@ _OPERATOR_KEY_BYTES = 32
 def load_or_create_key_ring(layout: Layout) -> KeyRing:
     """The ring that every door and reader of this data folder shares; made once, whoever comes first.
 
-    Raises WaypostError `bad_key_ring` if the file is damaged, `data_unwritable` if it cannot be made.
+    Raises WaypostError `bad_key_ring` if the file is damaged, or gone although a door has journaled: with a new ring
+    all ids that are out in the world would be forgeries. `data_unwritable` if it cannot be made.
     """
-    text = _load_or_create(layout.key_ring, _new_ring)
+    # Doors make the ring before their journal: if this one sees a journal, the ring was there before.
+    if next(layout.journals.glob("door-*/*.db"), None) is not None:
+        return load_key_ring(layout)
+    return _ring_of(layout, _load_or_create(layout.key_ring, _new_ring))
+
+
+def load_key_ring(layout: Layout) -> KeyRing:
+    """The ring, for those who only read.
+
+    Raises WaypostError `bad_key_ring` if it is damaged or gone, `data_missing` if no door has run yet.
+    """
+    try:
+        return _ring_of(layout, layout.key_ring.read_text("ascii"))
+    except FileNotFoundError as error:
+        if next(layout.journals.glob("door-*/*.db"), None) is None:
+            raise WaypostError("data_missing", "no door has run here yet", place=str(layout.root)) from error
+        detail = "the key ring is gone, and click ids cannot be read without it"
+        raise WaypostError("bad_key_ring", detail, place=str(layout.key_ring)) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise WaypostError("bad_key_ring", str(error), place=str(layout.key_ring)) from error
+
+
+def _ring_of(layout: Layout, text: str) -> KeyRing:
     try:
         content = json.loads(text)
         if content["version"] != _RING_VERSION:
