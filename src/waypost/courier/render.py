@@ -14,7 +14,7 @@ from waypost.catalog.model import PostbackRule
 from waypost.catalog.templates import body_position
 from waypost.catalog.view import CatalogView
 from waypost.errors import WaypostError
-from waypost.macros.template import Position, Template, compile_template
+from waypost.macros.template import Position, Template, compile_applied
 from waypost.model.frames import AttemptReason, PostbackOut
 from waypost.ports.catalog_source import CatalogSource
 
@@ -138,14 +138,14 @@ class Renderer:
 def _compiled(rule: PostbackRule) -> _Rule:
     content_type = next((value for name, value in rule.headers.items() if name.lower() == "content-type"), "")
     try:
-        url = compile_template(rule.url, position=Position.URL, place=rule.place)
+        url = compile_applied(rule.url, position=Position.URL, place=rule.place)
         headers = tuple(
-            (name, compile_template(value, position=Position.HEADER, place=rule.place))
+            (name, compile_applied(value, position=Position.HEADER, place=rule.place))
             for name, value in rule.headers.items()
         )
         body = None
         if rule.body:
-            body = compile_template(rule.body, position=body_position(content_type), place=rule.place)
+            body = compile_applied(rule.body, position=body_position(content_type), place=rule.place)
     except WaypostError as error:
         raise WaypostError("render_failed", f"{error.detail} ({error.code})", place=error.place) from error
     used = {*url.names, *(body.names if body else ()), *(name for _, header in headers for name in header.names)}

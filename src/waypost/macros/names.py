@@ -12,6 +12,14 @@ SUB_COUNT = 30
 CLICK_PREFIX = "click."
 
 
+# Names under which a click's URL may carry what identifies a person or a device: their values leave for nobody.
+_PERSONAL = """
+ip user_ip ua user_agent email email_hash phone msisdn idfa idfv gaid gps_adid adid oaid android_id device_id deviceid
+imei mac mac_address user_id name first_name last_name address lat lon fbc fbp
+"""
+PERSONAL = frozenset(_PERSONAL.split())
+
+
 class Where(StrEnum):
     """Where a macro has a value."""
 
@@ -21,12 +29,11 @@ class Where(StrEnum):
 
 
 class MacroName(NamedTuple):
-    """`personal`: the value may single out a device or a person, or is free text that may."""
+    """One macro."""
 
     name: str
     meaning: str
     where: frozenset[Where]
-    personal: bool = False
 
 
 _BOTH = frozenset({Where.POSTBACK, Where.OFFER_URL})
@@ -35,11 +42,8 @@ _ATTEMPT = frozenset({Where.ATTEMPT})
 
 _ROWS = (
     MacroName("click_id", "Waypost's id of the click", _BOTH),
-    MacroName("external_id", "the partner's own id of the click, as the click brought it", _BOTH, personal=True),
-    *(
-        MacroName(f"sub{number}", f"the click's sub-id {number}", _BOTH, personal=True)
-        for number in range(1, SUB_COUNT + 1)
-    ),
+    MacroName("external_id", "the partner's own id of the click, as the click brought it", _BOTH),
+    *(MacroName(f"sub{number}", f"the click's sub-id {number}", _BOTH) for number in range(1, SUB_COUNT + 1)),
     MacroName("source", "the site or placement that the click came from", _BOTH),
     MacroName("keyword", "the click's keyword", _BOTH),
     MacroName("ad_campaign_id", "the partner's campaign", _BOTH),
@@ -56,7 +60,7 @@ _ROWS = (
     MacroName("revenue", "what the advertiser owes us", _POSTBACK),
     MacroName("sum", "the order's value", _POSTBACK),
     MacroName("sum_currency", "the sum's currency", _POSTBACK),
-    MacroName("txn_id", "the advertiser's transaction id", _POSTBACK, personal=True),
+    MacroName("txn_id", "the advertiser's transaction id", _POSTBACK),
     MacroName("conversion_id", "Waypost's id of the conversion", _POSTBACK),
     MacroName("click_time", "when the click came, Unix seconds", _POSTBACK),
     MacroName("conversion_time", "when the conversion came, Unix seconds", _POSTBACK),
@@ -67,7 +71,12 @@ _ROWS = (
 )
 
 MACROS: dict[str, MacroName] = {row.name: row for row in _ROWS}
-CLICK_FIELD = MacroName("click.NAME", "any other parameter of the click's URL, by its name", _BOTH, personal=True)
+CLICK_FIELD = MacroName("click.NAME", "any other parameter of the click's URL, by its name", _BOTH)
+
+
+def is_personal(name: str) -> bool:
+    """Whether a macro identifies a person or a device; a free click parameter (`click.NAME`) is judged by its NAME."""
+    return name.removeprefix(CLICK_PREFIX).lower() in PERSONAL
 
 
 class NameSet:

@@ -13,11 +13,13 @@ from waypost.macros.filters import Apply, build_filter
 from waypost.macros.names import ANYWHERE, NameSet
 from waypost.macros.syntax import Literal, Macro, MacroError, ValueRefusedError, parse
 
-__all__ = ["Position", "Template", "compile_template"]
+__all__ = ["Position", "Template", "compile_applied", "compile_template"]
 
 TEMPLATE_BYTES_MAX = 8192
 TEMPLATE_DEPTH_MAX = 16
 OUTPUT_BYTES_MAX = 65536
+APPLIED_BYTES_MAX = 1 << 20  # for what a catalog holds: it was measured by the settings when it was applied
+APPLIED_DEPTH_MAX = 1 << 10
 
 # One macro: its name, its filters (with whether each takes an empty value), its encoder, the literal behind it.
 _Piece = tuple[str, tuple[tuple[Apply, bool], ...], Encode, str]
@@ -74,6 +76,17 @@ class Template:
 
     def __repr__(self) -> str:
         return f"Template({self.text!r}, {self.position.value})"
+
+
+def compile_applied(text: str, *, position: Position, place: str = "") -> Template:
+    """Compile a template of a catalog that is in force, which was checked when it was applied."""
+    return compile_template(
+        text,
+        position=position,
+        place=place,
+        template_bytes_max=APPLIED_BYTES_MAX,
+        template_depth_max=APPLIED_DEPTH_MAX,
+    )
 
 
 def compile_template(

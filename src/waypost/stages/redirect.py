@@ -13,7 +13,8 @@ from urllib.parse import unquote_plus
 from waypost.catalog.model import Link, Target
 from waypost.catalog.view import CatalogView
 from waypost.errors import WaypostError
-from waypost.macros.template import Position, Template, compile_template
+from waypost.macros.names import is_personal
+from waypost.macros.template import Position, Template, compile_applied
 
 _MIX = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: spreads consecutive numbers evenly (Knuth, TAOCP 3, 6.4)
 _MASK = (1 << 64) - 1
@@ -77,7 +78,7 @@ def _plan_target(
         return None
     template = templates.get(offer.no)
     if template is None:
-        template = templates[offer.no] = compile_template(offer.url, position=Position.URL, place=offer.place)
+        template = templates[offer.no] = compile_applied(offer.url, position=Position.URL, place=offer.place)
     blank = dict.fromkeys(template.names, "")
     blank.update({"link": link.name, "offer": offer.name, "partner": partner})
     return TargetPlan(target.route, advertiser.partition, target.weight, template, _wanted(template.names), blank)
@@ -86,7 +87,7 @@ def _plan_target(
 def _wanted(names: Iterable[str]) -> dict[bytes, tuple[str, ...]]:
     wanted: dict[bytes, tuple[str, ...]] = {}
     for name in names:
-        if name not in _KNOWN_AT_ONCE:
+        if name not in _KNOWN_AT_ONCE and not is_personal(name):
             key = name.removeprefix(CLICK_PREFIX).encode()
             wanted[key] = (*wanted.get(key, ()), name)
     return wanted
