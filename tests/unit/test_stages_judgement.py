@@ -11,6 +11,7 @@ from waypost.catalog.model import Advertiser, Goal, Offer, Terms
 from waypost.model.frames import Auth, Click, Conversion, PostbackIn, Status, Verdict
 from waypost.model.ids import FLAG_TEST, FLAG_UNRECORDED, ClickIdCodec, KeyRing
 from waypost.model.money import Money
+from waypost.model.partition import NO_PARTITION, partition_of
 from waypost.stages.case import Case, Intake, Where, is_waiting_for_click, resolve
 from waypost.stages.checks import CHECKS, OTHER_CODES, Check, CheckLimits, run_checks
 from waypost.stages.judgement import Judgement, judge
@@ -196,7 +197,10 @@ def test_a_deferred_token_is_judged_from_the_parameters() -> None:
     for body, code in ((b'{"token":"s3cret","n":1}', ""), (b'{"token":"no"}', "bad_token"), (b"{", "call_malformed")):
         frame = call(START_MS + 5, f"click_id={click_id(one)}&goal=install", auth=Auth.DEFERRED, body=body)
         frame.content_type = "application/json"
-        assert judged("", touched=one, frame=frame).decision.code == code
+        frame.partition = NO_PARTITION
+        decision = judged("", touched=one, frame=frame).decision
+        assert decision.code == code
+        assert decision.partition == (NO_PARTITION if code else partition_of("acme"))
 
 
 def test_the_click_id_of_another_ring_is_a_forgery() -> None:

@@ -66,6 +66,11 @@ class Case(msgspec.Struct, gc=False):
             self.touched = decode_pairs(self.click.query) if self.click is not None else {}
         return self.touched
 
+    @property
+    def partition(self) -> int:
+        """The advertiser's; what the door stamped where no advertiser is known."""
+        return self.advertiser.partition if self.advertiser is not None else self.frame.partition
+
     def name_click(self, click_id: ClickId) -> None:
         """Sets what the deciphered id says."""
         self.click_id = click_id

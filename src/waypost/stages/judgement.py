@@ -95,7 +95,7 @@ def _decision(case: Case, findings: Findings, now_ms: int, catalog: int) -> Deci
         "",  # code
         findings.letters,
         findings.details,
-        case.frame.partition,
+        case.partition,
         case.advertiser.no if case.advertiser is not None else 0,
         case.offer.no if case.offer is not None else 0,
         case.goal.name if case.goal is not None else case.call.values.get("goal", ""),
@@ -131,7 +131,7 @@ def _created(case: Case, decision: Decision, findings: Findings, uses: tuple[tup
     return Conversion(
         case.frame.receipt,
         case.identity,
-        case.frame.partition,
+        case.partition,
         status,
         case.click_id.ms,
         case.click_id.door,

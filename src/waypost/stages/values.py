@@ -27,7 +27,7 @@ _VALUES: dict[str, _Value] = {
     "partner": lambda case, decision: case.partner.name if case.partner is not None else "",
     "advertiser": lambda case, decision: case.advertiser.name if case.advertiser is not None else "",
     "link": lambda case, decision: case.route.link if case.route is not None else "",
-    "conversion_id": lambda case, decision: conversion_text(decision.conversion or decision.receipt),
+    "conversion_id": lambda case, decision: conversion_text(decision.conversion) if decision.conversion else "",
     "click_time": lambda case, decision: str(decision.click_ms // 1000) if decision.click_ms else "",
     "conversion_time": lambda case, decision: str(decision.at_ms // 1000),
     "test": lambda case, decision: "1" if decision.test else "0",
