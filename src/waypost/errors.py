@@ -113,6 +113,7 @@ ERRORS: dict[str, ErrorSpec] = {
     "data_missing": ErrorSpec(0, False, "the data folder is not there or is empty", "check --data"),
     "data_unwritable": ErrorSpec(0, False, "the data folder cannot be written", "check its owner and free space"),
     "door_in_use": ErrorSpec(0, False, "another process holds this door number", "give the door another number"),
+    "journal_in_use": ErrorSpec(0, False, "another process writes this journal", "stop it, or use another number"),
     "port_in_use": ErrorSpec(0, False, "another program listens on this port", "stop it, or choose another port"),
     "cannot_listen": ErrorSpec(0, False, "no socket can listen on this address", "check --host and the port"),
     "store_corrupt": ErrorSpec(0, False, "a store's file is damaged", "restore it; run `waypost audit`"),

@@ -115,7 +115,7 @@ def test_one_writer_only(engine: Any) -> None:
     journal = engine.writer()
     with pytest.raises(WaypostError) as caught:
         engine.writer()
-    assert caught.value.code == "door_in_use"
+    assert caught.value.code == "journal_in_use"
     journal.close()
     engine.writer().close()
 

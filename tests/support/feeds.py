@@ -83,6 +83,10 @@ class MemoryJournal:
         return self.feed.end
 
     @property
+    def bytes_on_disk(self) -> int:
+        return 0
+
+    @property
     def last_ms(self) -> int:
         return self._last_ms
 

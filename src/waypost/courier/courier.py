@@ -541,6 +541,7 @@ class Courier:
             ("courier_latency_p99_ms", p99_ms),
             ("courier_lag_frames", max(0, self._outbox.head().end - self._position)),
             ("journal_end", self._journal.end),
+            ("journal_bytes", self._journal.bytes_on_disk),
         ):
             stats.set(name, value)
         busiest = sorted(lanes, key=lambda lane: (lane.queued + lane.in_flight, lane.delivered), reverse=True)

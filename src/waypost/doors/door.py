@@ -232,6 +232,7 @@ class Door:
         stats.set("door_connections", len(self.connections))
         stats.set("door_pending_frames", self.commit.pending)
         stats.set("journal_end", self._journal.end)
+        stats.set("journal_bytes", self._journal.bytes_on_disk)
         stats.set("catalog_version", self._routes.shelf.version if self._routes.shelf else 0)
 
     def _trim(self) -> None:

@@ -66,7 +66,7 @@ class Feed(Protocol):
 
 
 class Journal(Protocol):
-    """The writer's side. One process holds it; opening takes the source's lock (WaypostError `door_in_use`)."""
+    """The writer's side. One process holds it; opening takes the source's lock (WaypostError `journal_in_use`)."""
 
     @property
     def source(self) -> str: ...
@@ -74,6 +74,10 @@ class Journal(Protocol):
     @property
     def end(self) -> int:
         """The next position."""
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """How much it takes up, near enough to compare with the bound."""
 
     @property
     def last_ms(self) -> int:

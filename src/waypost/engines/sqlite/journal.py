@@ -60,7 +60,7 @@ class SqliteJournal:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(self._lock)
-            raise WaypostError("door_in_use", f"journal {source} has another writer", place=source) from error
+            raise WaypostError("journal_in_use", f"journal {source} has another writer", place=source) from error
         self._connection: sqlite3.Connection | None = None
         self._start = self._end = self._rows = 0
         self._bytes = self._closed_bytes = 0
@@ -86,12 +86,7 @@ class SqliteJournal:
 
     def append(self, frames: Sequence[bytes], *, at_ms: int, watermark_ms: int) -> int:
         """See `ports.feed.Journal.append`."""
-        if self.bytes_on_disk > self._settings.disk_bytes_max:
-            raise WaypostError(
-                "journal_full",
-                f"{self.bytes_on_disk} bytes, the bound is {self._settings.disk_bytes_max}",
-                place=self._source,
-            )
+        self._check_room()
         data = join_block(frames)
         try:
             self._prepare(at_ms)
@@ -113,6 +108,7 @@ class SqliteJournal:
         except (sqlite3.Error, OSError, WaypostError) as error:
             raise self._failed(error) from error
         self._last_ms = max(self._last_ms, watermark_ms)
+        self._check_room()  # the watermark moves all the same: readers must get on
 
     def trim(self, below: int) -> int:
         """See `ports.feed.Journal.trim`. The segment that is written to is never dropped."""
@@ -141,6 +137,11 @@ class SqliteJournal:
                 self._connection.close()
             self._connection = None
         return WaypostError("journal_unavailable", str(error), place=self._source)
+
+    def _check_room(self) -> None:
+        held, bound = self.bytes_on_disk, self._settings.disk_bytes_max
+        if held > bound:
+            raise WaypostError("journal_full", f"{held} bytes, the bound is {bound}", place=self._source)
 
     def _prepare(self, at_ms: int) -> None:
         """Opens the segment afresh after a failure, and begins the next one when it is time."""
