@@ -74,8 +74,6 @@ def test_a_batch_is_applied_whole(engine: Any) -> None:
     assert ledger.positions() == {"door-0": 1} and ledger.next_batch() == 2
     assert ledger.conversions_by_identity([new.identity, b"none"]) == {new.identity: new}
     assert ledger.conversion(1) == new and ledger.conversion(2) is None
-    assert ledger.conversions_of_txn("t-1") == [new] and ledger.conversions_of_txn("") == []
-    assert ledger.conversions_of_click(START_MS, 0, 1) == [new]
     assert ledger.caps() == {"o1@2026": 1}
     assert [type(frame).__name__ for frame in read(ledger.log())] == ["BatchRecord", "Decision"]
     assert [frame.id for frame in read(ledger.outbox())] == ["p1"]

@@ -71,10 +71,6 @@ class Ledger(Protocol):
     def conversions(self) -> Iterator[Conversion]:
         """All of them, in order of their receipts."""
 
-    def conversions_of_click(self, ms: int, door: int, seq: int) -> list[Conversion]: ...
-
-    def conversions_of_txn(self, txn_id: str) -> list[Conversion]: ...
-
     def caps(self) -> dict[str, int]:
         """All counters by cap key."""
 

@@ -10,7 +10,6 @@ in without pyarrow; 200,000 click rows take 0.6 s on one core, a small segment 5
 
 import fcntl
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,7 +39,7 @@ class ParquetArchive:
         self._lock: int | None = None
         self._viewed: list[Segment] | None = None
         self._tables: dict[Segment, frozenset[str]] = {}  # of the segments last seen
-        spill = Path(tempfile.gettempdir()) / f"waypost-spill-{os.getpid()}-{id(self):x}"
+        spill = folder / f".spill-{os.getpid()}-{id(self):x}"  # with the data: rows are nobody else's business
         self._db = duckdb.connect(
             ":memory:",
             config={

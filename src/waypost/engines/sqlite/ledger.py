@@ -26,11 +26,8 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS state (one INTEGER PRIMARY KEY CHECK (one = 1), next_batch INT, sources INT,"
     " conversions INT, caps INT, parked INT)",
     "CREATE TABLE IF NOT EXISTS positions (source TEXT PRIMARY KEY, position INT) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS conversions (receipt INTEGER PRIMARY KEY, identity BLOB NOT NULL, click_ms INT,"
-    " click_low INT, txn_id TEXT, data BLOB NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS conversions (receipt INTEGER PRIMARY KEY, identity BLOB NOT NULL, data BLOB NOT NULL)",
     "CREATE UNIQUE INDEX IF NOT EXISTS conversions_identity ON conversions (identity)",
-    "CREATE INDEX IF NOT EXISTS conversions_click ON conversions (click_ms, click_low)",
-    "CREATE INDEX IF NOT EXISTS conversions_txn ON conversions (txn_id) WHERE txn_id != ''",
     "CREATE TABLE IF NOT EXISTS caps (key TEXT PRIMARY KEY, counted INT) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS parked (source TEXT, position INT, parked_ms INT, due_ms INT, click_ms INT,"
     " click_door INT, call BLOB, PRIMARY KEY (source, position)) WITHOUT ROWID",
@@ -139,7 +136,10 @@ class SqliteLedger:
 
     def _write(self, changes: LedgerChanges) -> None:
         many = self._connection.executemany
-        many("INSERT INTO conversions VALUES (?, ?, ?, ?, ?, ?)", [_conversion_row(new) for new in changes.created])
+        many(
+            "INSERT INTO conversions VALUES (?, ?, ?)",
+            [(new.receipt, new.identity, encode_frame(new)) for new in changes.created],
+        )
         many(
             "UPDATE conversions SET data=? WHERE receipt=?",
             [(encode_frame(changed), changed.receipt) for changed in changes.updated],
@@ -189,18 +189,6 @@ class SqliteLedger:
     def conversions(self) -> Iterator[Conversion]:
         for (data,) in self._connection.execute("SELECT data FROM conversions ORDER BY receipt"):
             yield _conversion(data)
-
-    def conversions_of_click(self, ms: int, door: int, seq: int) -> list[Conversion]:
-        rows = self._connection.execute(
-            "SELECT data FROM conversions WHERE click_ms=? AND click_low=? ORDER BY receipt", (ms, door << 14 | seq)
-        ).fetchall()
-        return [_conversion(data) for (data,) in rows]
-
-    def conversions_of_txn(self, txn_id: str) -> list[Conversion]:
-        rows = self._connection.execute(
-            "SELECT data FROM conversions WHERE txn_id=? AND txn_id != '' ORDER BY receipt", (txn_id,)
-        ).fetchall()
-        return [_conversion(data) for (data,) in rows]
 
     def caps(self) -> dict[str, int]:
         return dict(self._connection.execute("SELECT key, counted FROM caps").fetchall())
@@ -255,17 +243,6 @@ def _conversion(data: bytes) -> Conversion:
     found = decode_frame(data)
     assert isinstance(found, Conversion)
     return found
-
-
-def _conversion_row(conversion: Conversion) -> tuple[int, bytes, int, int, str, bytes]:
-    return (
-        conversion.receipt,
-        conversion.identity,
-        conversion.click_ms,
-        conversion.click_door << 14 | conversion.click_seq,
-        conversion.txn_id,
-        encode_frame(conversion),
-    )
 
 
 def _parked_row(parked: Parked) -> tuple[str, int, int, int, int, int, bytes]:
