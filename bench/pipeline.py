@@ -32,6 +32,7 @@ from waypost.engines.sqlite.ledger import SqliteLedger
 from waypost.model.ids import ClickIdCodec
 from waypost.model.wire import encode_frame
 from waypost.runtime.pipeline import Pipeline
+from waypost.runtime.process import collect_rarely
 from waypost.settings import load_settings
 from waypost.telemetry.stats import Stats
 
@@ -121,6 +122,7 @@ def main() -> None:
     try:
         disk_us = fsync_us(folder)
         print(f"fdatasync of 4 KB in the data folder: {disk_us:.0f} us")
+        collect_rarely()  # as the role's process does
         journal = SqliteJournal(folder / "journal", "door-0", settings.journal, clock)
         queries = fill(journal, options.clicks, options.calls, random.Random(1))
         pipeline = Pipeline(

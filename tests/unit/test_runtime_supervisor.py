@@ -71,12 +71,15 @@ class House:
                     os.kill(os.getpid(), signal.SIGTERM)
                     threading.Event().wait(0.2 if signals > 1 else 0)
 
+        # A signal that comes before the supervisor listens, or after it has ended, must not end the tests' process.
+        before = signal.signal(signal.SIGTERM, lambda *_: None)
         watcher = threading.Thread(target=watch)
         watcher.start()
         try:
             return supervisor.run()
         finally:
             watcher.join()
+            signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture

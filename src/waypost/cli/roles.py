@@ -148,9 +148,10 @@ def _role(name: str, data: Path, catalog: Path | None) -> "Iterator[Role]":
 
 
 def _publishing(role: "Role") -> "Publisher":
-    """Publishes counters from when the role is built: its first snapshot says that it works."""
-    from waypost.runtime.process import Publisher
+    """Publishes counters from when the role is built, and has the process ready for its loop."""
+    from waypost.runtime.process import Publisher, collect_rarely
 
+    collect_rarely()
     return Publisher(role.stats, role.clock, role.settings.supervisor.status_ms)
 
 

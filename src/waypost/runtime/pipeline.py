@@ -41,6 +41,7 @@ _SOURCES_EVERY_MS = 200
 _TRIM_EVERY_MS = 2000
 _PAUSE_AFTER_ERROR_MS = 200
 _VIEWS_MAX = 64
+_STALE_MAX = 1000  # entries of released calls that the heaps of parked ones may hold
 _SAMPLE_MIN = 50  # fewer calls say little of what one takes
 _COUNTERS = {
     Verdict.NEW: "pipeline_new",
@@ -254,7 +255,17 @@ class Pipeline:
         while self._parked_due and self._parked_due[0][0] <= now_ms:
             _, source, position = heapq.heappop(self._parked_due)
             released.setdefault((source, position), "click_not_arrived")
-        return [(self._parked.pop(key), code) for key, code in sorted(released.items()) if key in self._parked]
+        found = [(self._parked.pop(key), code) for key, code in sorted(released.items()) if key in self._parked]
+        if len(self._parked_due) > 2 * len(self._parked) + _STALE_MAX:
+            self._forget_stale()
+        return found
+
+    def _forget_stale(self) -> None:
+        """Makes the heaps anew from what is parked: entries of released calls stay in one heap or the other."""
+        parked, self._parked = self._parked, {}
+        self._parked_by_door, self._parked_due = {}, []
+        for one in parked.values():
+            self._remember(one)
 
     # --- judging ---------------------------------------------------------------------------------------
 
@@ -399,7 +410,9 @@ class Pipeline:
         view = self._views.get(version)
         if view is None:
             if len(self._views) >= _VIEWS_MAX:
-                self._views.pop(next(iter(self._views)))
+                oldest = self._views.pop(next(iter(self._views)))
+                if self._intake is None or oldest is not self._intake.view:
+                    oldest.close()
             view = self._views[version] = self._catalogs.open(version)
         return view
 
