@@ -19,7 +19,7 @@ from support.traffic import RING, START_MS, call, click, click_id
 from waypost.catalog.model import Advertiser, Goal, Terms
 from waypost.model.frames import Decision
 from waypost.model.ids import ClickIdCodec
-from waypost.stages.case import Intake, Where, resolve
+from waypost.stages.case import Intake, Where
 from waypost.stages.checks import CheckLimits
 from waypost.stages.judgement import judge
 
@@ -131,7 +131,7 @@ def judged(query: str) -> Decision:
     if found is not None:
         case.name_click(found)
         case.click = CLICK
-    resolve(case, view, view)
+    Intake(view).resolve(case, view)
     return judge(case, {}, CheckLimits(START_MS + 10, 86_400_000, Decimal(10**9)), 1).decision
 
 

@@ -12,7 +12,7 @@ from waypost.model.frames import Auth, Click, Conversion, PostbackIn, Status, Ve
 from waypost.model.ids import FLAG_TEST, FLAG_UNRECORDED, ClickIdCodec, KeyRing
 from waypost.model.money import Money
 from waypost.model.partition import NO_PARTITION, partition_of
-from waypost.stages.case import Case, Intake, Where, is_waiting_for_click, resolve
+from waypost.stages.case import Case, Intake, Where, is_waiting_for_click
 from waypost.stages.checks import CHECKS, OTHER_CODES, Check, CheckLimits, run_checks
 from waypost.stages.judgement import Judgement, judge
 
@@ -28,7 +28,7 @@ def open_case(frame: PostbackIn, touched: Click | None, view: MemoryView) -> Cas
         case.name_click(found)
     if touched is not None and found is not None:
         case.click = touched
-    resolve(case, view, view)
+    Intake(view).resolve(case, view)
     return case
 
 
@@ -186,7 +186,7 @@ def test_a_goal_that_came_later_is_said_to_have_come_later() -> None:
     assert found is not None
     case.name_click(found)
     case.click = one
-    resolve(case, old, new)
+    Intake(new).resolve(case, old)
     decision = judge(case, {}, LIMITS, 2).decision
     assert decision.code == "goal_unknown" and "after the click" in decision.details["goal_known"]
     assert (decision.terms_catalog, decision.catalog) == (1, 2)

@@ -29,7 +29,7 @@ from waypost.ports.clock import Clock
 from waypost.ports.feed import Block, Feed, Feeds, Positions
 from waypost.ports.ledger import Ledger, LedgerChanges, Parked
 from waypost.settings import PipelineSettings
-from waypost.stages.case import Case, Intake, Where, is_waiting_for_click, resolve
+from waypost.stages.case import Case, Intake, Where, is_waiting_for_click
 from waypost.stages.checks import CheckLimits
 from waypost.stages.judgement import Judgement, judge, set_aside
 from waypost.telemetry.log import logger
@@ -338,6 +338,7 @@ class Pipeline:
 
     def _park_or_resolve(self, cases: list[Case], changes: LedgerChanges, now_ms: int, view: CatalogView) -> list[Case]:
         """Parks those whose click may still come; resolves the others."""
+        assert self._intake is not None
         ready: list[Case] = []
         for case in cases:
             if is_waiting_for_click(case) and not self._is_click_gone(case):
@@ -345,7 +346,7 @@ class Pipeline:
                 continue
             try:
                 terms = self._view(case.click.catalog) if case.click is not None else None
-                resolve(case, terms, view)
+                self._intake.resolve(case, terms)
             except Exception as error:
                 self._set_aside(case, error, changes, now_ms, view.version)
                 continue

@@ -1,22 +1,23 @@
 """A case: one call together with all that was looked up to judge it.
 
 Input: a PostbackIn frame, its decoded values, the click, one catalog view at click time and one of the batch.
-Output: `Case`, filled step by step: `open_case`, then `resolve`. Pure. Never judges: checks read a case.
+Output: `Case`, filled step by step: `Intake.open_case`, then `Intake.resolve`. Pure. Never judges: checks read a case.
 """
 
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from waypost.catalog.model import Advertiser, Goal, Link, Offer, Partner, Route
+from waypost.catalog.model import Advertiser, Goal, Offer, Partner, Route
 from waypost.catalog.view import CatalogView
 from waypost.model.frames import Auth, Click, Conversion, PostbackIn
 from waypost.model.ids import FLAG_TEST, FLAG_UNRECORDED, ClickId, ClickKey
 from waypost.model.money import Money
-from waypost.stages.intake import Aliases, Call, decode_pairs, decode_parameters
+from waypost.stages.intake import NO_CALL, Aliases, Call, decode_body, decode_pairs
 from waypost.stages.terms import NOTHING, Amount, owed, parse_reported, parse_sum, revenue_of
 
+_ROUTES_MAX = 100_000
 _STATUSES = ("approved", "pending", "declined")
 
 
@@ -35,7 +36,7 @@ class Case(msgspec.Struct, gc=False):
     test: bool = False
     problem: str = ""  # why the call could not be decoded
     advertiser: Advertiser | None = None
-    call: Call = Call({}, {}, {})
+    call: Call = NO_CALL
     click_text: str = ""
     click_id: ClickId | None = None
     click_key: ClickKey | None = None
@@ -45,7 +46,6 @@ class Case(msgspec.Struct, gc=False):
     parked_ms: int = 0
     terms_catalog: int = 0
     route: Route | None = None
-    link: Link | None = None
     offer: Offer | None = None
     batch_offer: Offer | None = None
     partner: Partner | None = None
@@ -77,29 +77,70 @@ class Case(msgspec.Struct, gc=False):
         self.click_key = ClickKey(click_id.ms, click_id.door, click_id.seq)
 
 
+_LedTo: TypeAlias = tuple[Route | None, Offer | None, Offer | None, Partner | None]
+
+
 class Intake:
-    """Opens cases under one catalog version; remembers each advertiser's aliases."""
+    """Opens and resolves cases under one catalog version; remembers advertisers' aliases, and where routes lead."""
 
     def __init__(self, view: CatalogView) -> None:
         self.view = view
         self._aliases: dict[int, tuple[Advertiser | None, Aliases]] = {0: (None, Aliases(None))}
+        self._routes: dict[tuple[int, int], _LedTo] = {}  # by catalog version at click time and route
 
     def open_case(self, frame: PostbackIn, where: Where) -> Case:
         """Decodes a call. Where the door saw no token, the one among the parameters names the advertiser."""
         case = Case(frame, where, frame.test)
-        try:
-            parameters = decode_parameters(frame)
-        except ValueError as error:
-            case.problem = str(error)
-            parameters = decode_pairs(frame.query)
+        body: dict[str, str] = {}
+        if frame.body:
+            try:
+                body = decode_body(frame)
+            except ValueError as error:
+                case.problem = str(error)
         no = frame.advertiser
         if frame.auth is Auth.DEFERRED:
-            found = self.view.advertiser_of_token(parameters.get("token", ""))
-            no = found.no if found is not None else 0
+            no = self._advertiser_among({**body, **decode_pairs(frame.query)})
         case.advertiser, aliases = self._of(no)
-        case.call = aliases.call(parameters)
+        case.call = aliases.call(frame.query, body)
         case.click_text = case.call.values.get("click_id", "")
         return case
+
+    def resolve(self, case: Case, terms: CatalogView | None) -> None:
+        """Fills in what the click leads to: route, offer and goal by the terms at click time, the rest by the batch's.
+
+        `terms` is None where the click is not recorded: then the batch's terms hold.
+        """
+        if case.click_id is None:
+            return
+        case.test = case.test or bool(case.click_id.flags & FLAG_TEST)
+        view = terms if terms is not None else self.view
+        case.terms_catalog = view.version
+        found = self._led_to(view, case.click_id.route)
+        case.route, case.offer, case.batch_offer, case.partner = found
+        if case.offer is not None:
+            _apply_terms(case, case.offer)
+
+    def _led_to(self, view: CatalogView, route_no: int) -> "_LedTo":
+        key = (view.version, route_no)
+        known = self._routes.get(key)
+        if known is None:
+            route = view.route(route_no)
+            known = (None, None, None, None)
+            if route is not None:
+                batch = self.view
+                known = (route, view.offer(route.offer), batch.offer(route.offer), batch.partner(route.partner))
+            if len(self._routes) >= _ROUTES_MAX:
+                self._routes.clear()
+            self._routes[key] = known
+        return known
+
+    def _advertiser_among(self, parameters: dict[str, str]) -> int:
+        """Whose token is among the values; the token's name may be an alias that only its owner's catalog knows."""
+        for value in [parameters.get("token", ""), *parameters.values()]:
+            found = self.view.advertiser_of_token(value) if value else None
+            if found is not None:
+                return found.no
+        return 0
 
     def _of(self, no: int) -> tuple[Advertiser | None, Aliases]:
         known = self._aliases.get(no)
@@ -119,31 +160,20 @@ def is_waiting_for_click(case: Case) -> bool:
     )
 
 
-def resolve(case: Case, terms: CatalogView | None, batch: CatalogView) -> None:
-    """Fills in what the click leads to: route, offer and goal by the terms at click time, partner by the batch's."""
+def _apply_terms(case: Case, offer: Offer) -> None:
+    """Goal, status, money and identity, by the offer's terms."""
     values = case.call.values
-    if case.click_id is not None:
-        case.test = case.test or bool(case.click_id.flags & FLAG_TEST)
-        view = terms if terms is not None else batch
-        case.terms_catalog = view.version
-        case.route = view.route(case.click_id.route)
-        if case.route is not None:
-            case.link = view.link(case.route.link)
-            case.offer = view.offer(case.route.offer)
-            case.batch_offer = batch.offer(case.route.offer)
-            case.partner = batch.partner(case.route.partner)
-    if case.offer is None:
+    goal = case.goal = _goal(offer, values.get("goal", ""))
+    if goal is None:
         return
-    case.goal = _goal(case.offer, values.get("goal", ""))
-    if case.goal is None:
-        return
-    default_currency = case.advertiser.currency if case.advertiser is not None else "USD"
-    currency = values.get("currency", "")
     case.status = _status(case)
-    case.order = parse_sum(values.get("sum", ""), currency, default_currency)
-    case.reported = parse_reported(values.get("payout", ""), currency, default_currency)
-    case.payout = owed(case.goal.payout, case.order.money, case.reported.money)
-    case.revenue = revenue_of(case.goal, case.payout, case.order.money, case.reported.money)
+    if "sum" in values or "payout" in values:
+        default_currency = case.advertiser.currency if case.advertiser is not None else "USD"
+        currency = values.get("currency", "")
+        case.order = parse_sum(values.get("sum", ""), currency, default_currency)
+        case.reported = parse_reported(values.get("payout", ""), currency, default_currency)
+    case.payout = owed(goal.payout, case.order.money, case.reported.money)
+    case.revenue = revenue_of(goal, case.payout, case.order.money, case.reported.money)
     case.identity = identity_of(case)
 
 

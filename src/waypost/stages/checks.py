@@ -9,6 +9,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import NamedTuple, TypeAlias
 
+import msgspec
+
 from waypost.model.frames import Auth
 from waypost.model.ids import FLAG_UNRECORDED
 from waypost.stages.case import Case
@@ -50,7 +52,7 @@ class Check(NamedTuple):
     judge: Callable[[Case, CheckLimits], Result]
 
 
-class Findings(NamedTuple):
+class Findings(msgspec.Struct, frozen=True, gc=False):
     """`letters` in the registry's order; `code` of the first failing check that refuses, or empty."""
 
     letters: str
@@ -347,7 +349,7 @@ OTHER_CODES = {"click_not_arrived": "the click did not arrive within the longest
 
 
 _JUDGES = tuple(check.judge for check in CHECKS)
-_USUAL: dict[tuple[Result, ...], str] = {}  # letters by results without failures: few patterns make up nearly all calls
+_USUAL: dict[tuple[Result, ...], Findings] = {}  # of results without failures: few patterns make up nearly all calls
 _USUAL_MAX = 1024
 
 
@@ -355,9 +357,9 @@ def run_checks(case: Case, limits: CheckLimits, checks: tuple[Check, ...] = CHEC
     """Every check on one case. Details are kept for failures, and for skips that have a reason of their own."""
     judges = _JUDGES if checks is CHECKS else tuple(check.judge for check in checks)
     results = tuple([judge(case, limits) for judge in judges])
-    letters = _USUAL.get(results)
-    if letters is not None:
-        return Findings(letters, {}, "", False)
+    usual = _USUAL.get(results)
+    if usual is not None:
+        return usual
     letters = "".join(["p" if result is None else result[0] for result in results])
     details: dict[str, str] = {}
     code = ""
@@ -371,6 +373,7 @@ def run_checks(case: Case, limits: CheckLimits, checks: tuple[Check, ...] = CHEC
                 review = True
             elif not code:
                 code = result[2] or check.code
+    findings = Findings(letters, details, code, review)
     if not details and len(_USUAL) < _USUAL_MAX:
-        _USUAL[results] = letters
-    return Findings(letters, details, code, review)
+        _USUAL[results] = findings
+    return findings

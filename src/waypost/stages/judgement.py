@@ -6,25 +6,24 @@ Durable before: the call's frame. Never does: sends, stores, reads a clock.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import msgspec
 
 from waypost.catalog.model import Cap
 from waypost.model.frames import Conversion, Decision, PostbackOut, RuleOutcome, Status, Verdict
 from waypost.model.ids import postback_text
-from waypost.stages.attribution import credit
+from waypost.stages.attribution import credited
 from waypost.stages.caps import counter_key
 from waypost.stages.case import Case
 from waypost.stages.checks import CheckLimits, Findings, run_checks
 from waypost.stages.privacy import sendable
-from waypost.stages.rules import select
+from waypost.stages.rules import stopped_by
 from waypost.stages.values import value_of
 
 _STATUSES: dict[str, Status] = {status.value: status for status in Status}
 
 
-class Judgement(NamedTuple):
+class Judgement(msgspec.Struct, frozen=True, gc=False):
     """`conversion` is the whole new state (None: unchanged); `is_new` tells creation from update."""
 
     decision: Decision
@@ -81,7 +80,7 @@ def set_aside(case: Case, code: str, error: str, raw: bytes, now_ms: int, catalo
 
 
 def _decision(case: Case, findings: Findings, now_ms: int, catalog: int) -> Decision:
-    credited = credit(case)
+    route = credited(case)
     click = case.click_id
     existing = case.existing
     # By position: a struct's keywords would cost more than all its checks.
@@ -99,7 +98,7 @@ def _decision(case: Case, findings: Findings, now_ms: int, catalog: int) -> Deci
         case.advertiser.no if case.advertiser is not None else 0,
         case.offer.no if case.offer is not None else 0,
         case.goal.name if case.goal is not None else case.call.values.get("goal", ""),
-        credited.partner if credited is not None else 0,
+        route.partner if route is not None else 0,
         click.route if click is not None else 0,
         case.click_text,
         click.ms if click is not None else 0,
@@ -229,7 +228,8 @@ def _postbacks(
     postbacks: list[PostbackOut] = []
     named = decision.receipt if decision.verdict is Verdict.REFUSED else decision.conversion
     offer = case.offer.name if case.offer is not None else ""
-    for rule, stopped in select(case.partner.rules, decision, offer):
+    for rule in case.partner.rules:
+        stopped = stopped_by(rule, decision, offer)
         if stopped:
             outcomes.append(RuleOutcome(rule.no, "", stopped))
             continue

@@ -1,10 +1,8 @@
 """Postback rules: which decisions cause which postbacks.
 
-Input: a decision and its partner's rules. Output: for each rule the postback it causes, or the condition that stopped
-it. Pure. A rule fires once for each entry of a conversion into a status; for refusals only where it says so.
+Input: a decision and one of its partner's rules. Output: whether it fires, or the condition that stops it. Pure.
+A rule fires once for each entry of a conversion into a status; for refusals only where it says so.
 """
-
-from collections.abc import Iterator
 
 from waypost.catalog.model import PostbackRule
 from waypost.model.frames import Decision, Verdict
@@ -26,9 +24,3 @@ def stopped_by(rule: PostbackRule, decision: Decision, offer: str) -> str:
     if rule.offers and offer not in rule.offers:
         return f"offer is {offer or 'none'}, the rule wants {' or '.join(rule.offers)}"
     return ""
-
-
-def select(rules: tuple[PostbackRule, ...], decision: Decision, offer: str) -> Iterator[tuple[PostbackRule, str]]:
-    """Every rule with what stopped it (empty: it fires), in the catalog's order."""
-    for rule in rules:
-        yield rule, stopped_by(rule, decision, offer)

@@ -3,13 +3,13 @@
 Pure, in decimals. Amounts are rounded to their currency's decimals, halves away from zero.
 """
 
-from typing import NamedTuple
+import msgspec
 
 from waypost.catalog.model import Goal, Terms
 from waypost.model.money import Money, is_currency, parse_amount, rounded
 
 
-class Amount(NamedTuple):
+class Amount(msgspec.Struct, frozen=True, gc=False):
     """A parsed amount, or why it is none. Both empty: nothing was given."""
 
     money: Money | None = None
