@@ -431,7 +431,7 @@ class SqliteLanes:
                     "store_corrupt",
                     f"the file is shard {row[1]} of {row[2]}, it was opened as {self._shard} of {self._shards}",
                     place=self._place,
-                    hint="courier.shards cannot be changed while lanes hold items",
+                    hint="courier.shards cannot be changed while its shard files are there",
                 )
             self._fence = row[3] + 1
             connection.execute("UPDATE shard SET fence = ?", (self._fence,))
