@@ -64,13 +64,14 @@ def serve_door(folder: Path, port: int) -> None:
     layout, settings, clock = Layout(folder), load_settings(environment={}), SystemClock()
     stats = Stats("door-0")
     listener = socket.create_server(("127.0.0.1", port))
+    ring = load_or_create_key_ring(layout)  # before the journal, as `assembly.py` does
     journal = SqliteJournal(layout.journals, "door-0", settings.journal, clock)
     Door(
         number=0,
         sockets=[listener],
         journal=journal,
         catalogs=MemoryCatalogs(design_view()),
-        ring=load_or_create_key_ring(layout),
+        ring=ring,
         operator_key=load_or_create_operator_key(layout),
         refusals_file=layout.refusals / "door-0.db",
         settings=settings,
