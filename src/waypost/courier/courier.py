@@ -35,10 +35,10 @@ from waypost.telemetry.stats import Stats
 _HOUSEKEEPING_MS = 1000  # heartbeat, positions, gauges, a look at the catalog's version
 _CATALOG_POLL_MS = 200
 _TRIM_MS = 5000
-_LOOK_AHEAD = 64  # postbacks taken in a cycle though there may be no room for them
 _WRITE_AGAIN_MS = 100  # pause before a commit that failed is tried again
 _READ_FRAMES_MAX = 5000  # of the own journal, at the start
 _LANES_SHOWN_MAX = 200
+_LOOK_AHEAD = 64  # postbacks taken in a cycle beyond what there is room for, to find other lanes
 _STOPS = frozenset({"fenced", "store_out_of_order", "store_corrupt", "wire_version"})  # trying again cannot help
 
 _log = logger("courier")
@@ -110,6 +110,7 @@ class Courier:
         self._picked: list[tuple[Lane, Waiting]] = []  # whose intents the batch holds
         self._picked_ms = 0
         self._inbox: deque[tuple[int, Decoded, bytes]] = deque()  # read from the outbox, not taken yet
+        self._ahead: dict[int, int] = {}  # how many of each lane's are in the inbox
         self._read_end = 0  # where the next block of the outbox begins
         self._block_ends: deque[int] = deque()  # of blocks not wholly taken
         self._boundary = 0  # the outbox is taken up to here or further; a block begins here
@@ -291,6 +292,7 @@ class Courier:
                 post.test,
             )
             self._landed.append(_Landed(lane, encode_frame(attempt), outcome))
+            self._schedule.freed(lane)
             if result is SendResult.DELIVERED:
                 latency_ms = now_ms - post.accepted_ms
                 lane.delivered += 1
@@ -325,7 +327,7 @@ class Courier:
         """Adds to the batch what is newly taken and what goes out next; answers how many."""
         batch = self._batch or LaneBatch()
         room = self._settings.in_flight_max - len(self._flights)
-        taken = self._take(batch, max(_LOOK_AHEAD, room - self._schedule.first_attempts(room)))
+        taken = self._take(batch, room - self._schedule.first_attempts(room))
         picked = self._schedule.pick(room) if room > 0 else []
         if picked:
             at_ms = max(self._clock.now_ms(), self._journal.last_ms)
@@ -338,21 +340,29 @@ class Courier:
     def _take(self, batch: LaneBatch, wanted: int) -> int:
         """Takes postbacks until `wanted` more can be begun at once; answers how many it took.
 
-        Not many more than there is room for: what is taken and begun in one batch costs the lanes one write instead
-        of two. Some in any case: lanes that have work must be known, so that they get their share of what is freed.
-        What belongs to a lane that cannot send now is taken on the way and waits there, in nobody's way.
+        No more than there is room for: what is taken and begun in one batch costs the lanes one write instead of two.
+        What belongs to a lane that cannot send now, or has its share of all that may be in flight, is taken on the way
+        and waits there: lanes that come later must get at what is free. For their sake some are taken in any case where
+        all that is in sight belongs to one lane.
         """
-        self._read(wanted)
-        inbox, owns, add = self._inbox, self._lanes.owns, self._schedule.add
+        self._read(max(1, wanted))
+        inbox, owns, add, ahead = self._inbox, self._lanes.owns, self._schedule.add, self._ahead
+        share = self._settings.in_flight_max // max(1, len(ahead))
+        extra = _LOOK_AHEAD if len(ahead) == 1 else 0
         start, end = self._position, self._position
         taken: list[LaneItem] = []
-        while inbox and wanted > 0:
+        while inbox and (wanted > 0 or extra > 0):
+            extra -= 1
             seq, frame, raw = inbox.popleft()
             end = seq + 1
             if isinstance(frame, PostbackOut):
-                if owns(frame.lane):
-                    taken.append(LaneItem(seq, frame.lane, frame.id, ItemState.QUEUED, 0, 0, 0, raw))
-                    wanted -= add(seq, frame)
+                lane = frame.lane
+                if owns(lane):
+                    ahead[lane] -= 1
+                    if not ahead[lane]:
+                        del ahead[lane]
+                    taken.append(LaneItem(seq, lane, frame.id, ItemState.QUEUED, 0, 0, 0, raw))
+                    wanted -= add(seq, frame, share)
             elif self._keeps_unreadable:
                 self._set_aside(seq, getattr(frame, "raw", b""), getattr(frame, "why", "no postback"))
         batch.taken_start, batch.taken_end, batch.taken = start, end, taken
@@ -370,6 +380,8 @@ class Courier:
                 for seq, (frame, raw) in enumerate(frames, block.first):
                     if seq >= self._position:
                         self._inbox.append((seq, frame, raw))
+                        if isinstance(frame, PostbackOut) and self._lanes.owns(frame.lane):
+                            self._ahead[frame.lane] = self._ahead.get(frame.lane, 0) + 1
                 self._block_ends.append(block.end)
             self._read_end = blocks[-1].end
 
@@ -401,7 +413,6 @@ class Courier:
                 self._schedule.retry(lane, outcome.next_due_ms)
             elif outcome.result is SendResult.GIVEN_UP:
                 lane.dead += 1
-            self._schedule.freed(lane)
         picked, self._picked = self._picked, []
         if picked:
             self._begin(picked, self._picked_ms)

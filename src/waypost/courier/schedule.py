@@ -117,10 +117,10 @@ class Schedule:
             self._find_next_retry(lane)
             self._feed(lane)
 
-    def add(self, seq: int, post: PostbackOut) -> bool:
+    def add(self, seq: int, post: PostbackOut, share: int) -> bool:
         """A new postback of the outbox, in order. Where the lane's memory is full it waits in the store.
 
-        Answers whether it can be begun at once.
+        Answers whether it can be begun at once, the lane having no more than `share` in flight.
         """
         lane = self.lane(post.lane)
         lane.queued += 1
@@ -132,7 +132,7 @@ class Schedule:
         lane.firsts.append(Waiting(seq, 0, 0, False, post))
         lane.last_seq = seq
         self._enlist(lane)
-        return len(lane.firsts) <= lane.concurrency - lane.in_flight
+        return len(lane.firsts) <= min(lane.concurrency, share) - lane.in_flight
 
     def retry(self, lane: Lane, due_ms: int) -> None:
         """A retry stands in the store now."""
