@@ -36,7 +36,7 @@ class Bench(NamedTuple):
 
 BENCHES = (
     Bench("door", (), ("--seconds", "1", "--rounds", "1", "--connections", "64"), ("nginx", "wrk", "taskset")),
-    Bench("courier", (), ("--count", "10000"), ("nginx", "taskset")),
+    Bench("courier", (), ("--count", "10000", "--rounds", "1"), ("nginx", "taskset")),
     Bench("pipeline", (), ("--clicks", "50000", "--calls", "10000")),
     Bench("macros", (), (), takes_data=False),
     Bench("catalog", (), ("--partners", "1000", "--links", "10000")),
@@ -53,7 +53,8 @@ class Mark(NamedTuple):
 
 MARKS = {
     "door: postback, 64 connections": Mark("ratio", 0.30, "0.30 of nginx"),
-    "courier: 50 lanes": Mark("ratio", 0.25, "0.25 of libcurl"),
+    "courier: 50 lanes, 200 in flight": Mark("ratio", 0.25, "0.25 of libcurl"),
+    "courier: 50 lanes, 1000 in flight": Mark("ratio", 0.25, "0.25 of libcurl"),
     "pipeline: conversions, 1,000,000 clicks stored": Mark("figure", 20_000, "20,000/s"),
 }
 COLUMNS = ("what", "figure", "reference", "ratio", "CPU each", "fsync", "first mark", "")
