@@ -128,6 +128,7 @@ class Courier:
         """Works until `stop` answers True, then ends what is in flight, records it and closes."""
         try:
             while not stop():
+                self._stats.beats += 1
                 self.step()
             self.drain()
         finally:
@@ -522,7 +523,6 @@ class Courier:
             self._stats.add("errors")
             _log.error("housekeeping_failed", error=str(error))
         self._show()
-        self._stats.publish(self._clock.now_ms())
 
     def _publish_positions(self) -> None:
         source = self._journal.source

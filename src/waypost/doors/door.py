@@ -208,6 +208,7 @@ class Door:
     def _tick(self) -> None:
         """A new date for the answers, and an end to connections that are silent or slow."""
         self.tick_ms = self._clock.monotonic_ms()
+        self._stats.beats += 1
         self.answers.refresh(self._clock.now_ms() / 1000)
         self._show_gauges()
         idle_ms = self.settings.idle_timeout_ms

@@ -76,37 +76,37 @@ class Routes:
         is_head = connection.method == b"HEAD"
         connection.respond(self._answers.error(code, connection.mode, is_head=is_head, detail=detail, allow=allow))
 
-    def _postback(self, connection: Connection, path_token: bytes, query: bytes) -> None:
-        if connection.method not in (b"GET", b"POST"):
-            self.refuse(connection, "method_not_allowed", detail="a postback is GET or POST", allow="GET, POST")
-            return
+    def _shelf_for(
+        self, connection: Connection, methods: tuple[bytes, bytes], detail: str
+    ) -> tuple[Shelf, bool] | None:
+        """The shelf, and whether the request is a test; None if it was refused for method, catalog or test key."""
+        if connection.method not in methods:
+            self.refuse(connection, "method_not_allowed", detail=detail, allow=b", ".join(methods).decode())
+            return None
         shelf = self.shelf
         if shelf is None:
             self.refuse(connection, "no_catalog")
-            return
-        test = False
+            return None
         if connection.headers and (key := connection.headers.get(b"waypost-test")) is not None:
             if not compare_digest(key, self._operator_key):
                 self.refuse(connection, "wrong_test_key")
-                return
-            test = True
+                return None
+            return shelf, True
+        return shelf, False
+
+    def _postback(self, connection: Connection, path_token: bytes, query: bytes) -> None:
+        begun = self._shelf_for(connection, (b"GET", b"POST"), "a postback is GET or POST")
+        if begun is None:
+            return
+        shelf, test = begun
         if code := self._postbacks.take(connection, shelf, path_token, query, test=test):
             self.refuse(connection, code)
 
     def _click(self, connection: Connection, name: bytes, query: bytes) -> None:
-        if connection.method not in (b"GET", b"HEAD"):
-            self.refuse(connection, "method_not_allowed", detail="a click is GET or HEAD", allow="GET, HEAD")
+        begun = self._shelf_for(connection, (b"GET", b"HEAD"), "a click is GET or HEAD")
+        if begun is None:
             return
-        shelf = self.shelf
-        if shelf is None:
-            self.refuse(connection, "no_catalog")
-            return
-        test = False
-        if connection.headers and (key := connection.headers.get(b"waypost-test")) is not None:
-            if not compare_digest(key, self._operator_key):
-                self.refuse(connection, "wrong_test_key")
-                return
-            test = True
+        shelf, test = begun
         plan = shelf.links.get(name) if name else self._pair(shelf, query)
         if plan is None:
             plan = shelf.plan(name, unquote(name.decode("utf-8", "replace")))

@@ -53,6 +53,7 @@ class Archivist:
     def run(self, stop: Callable[[], bool]) -> None:
         """Steps every interval, at once while there is more than a cut takes; a last step when it shall stop."""
         while not stop():
+            self._stats.beats += 1
             began_ms = self._clock.monotonic_ms()
             if self.step() >= self._cut:
                 continue

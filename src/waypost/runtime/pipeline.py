@@ -117,6 +117,7 @@ class Pipeline:
         """Steps until told to stop, then until nothing is left to read."""
         while True:
             stopping = stop()
+            self._stats.beats += 1
             try:
                 done = self.step()
             except WaypostError as error:

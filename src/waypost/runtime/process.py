@@ -20,6 +20,7 @@ from waypost.telemetry.stats import Stats
 
 _PR_SET_PDEATHSIG = 1  # Linux prctl(2)
 EXIT_DRAIN_EXCEEDED = 75
+_STILL_MAX = 5  # intervals
 _COLLECT_AFTER = 50_000  # objects made and not freed
 
 
@@ -77,12 +78,16 @@ def bound_drain(drain_ms: int) -> None:
 
 
 class Publisher:
-    """Publishes a role's snapshot every `interval_ms` in a thread of its own; a context manager."""
+    """Publishes a role's snapshot every `interval_ms` in a thread of its own; a context manager.
+
+    Not while the role's loop stands still: then its last snapshot grows old, and the console shows it as silent.
+    """
 
     def __init__(self, stats: Stats, clock: Clock, interval_ms: int) -> None:
         self._stats = stats
         self._clock = clock
         self._interval_s = interval_ms / 1000
+        self._beats = self._still = 0
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
@@ -98,7 +103,15 @@ class Publisher:
     def _run(self) -> None:
         self._publish()
         while not self._end.wait(self._interval_s):
-            self._publish()
+            if self.is_moving():
+                self._publish()
+
+    def is_moving(self) -> bool:
+        """Whether the loop has turned lately; True for a role that counts no turns. Asked once an interval."""
+        beats = self._stats.beats
+        self._still = 0 if beats != self._beats else self._still + 1
+        self._beats = beats
+        return beats == 0 or self._still < _STILL_MAX
 
     def _publish(self) -> None:
         try:

@@ -20,6 +20,7 @@ class Stats:
         self.role = role
         self.values: dict[str, float] = {metric.name: 0 for metric in METRICS}
         self.details: dict[str, Any] = {}  # e.g. per lane; shown by the console
+        self.beats = 0  # grows with each turn of the role's loop: a role whose loop hangs is not called alive
         self._file = file
 
     def set(self, name: str, value: float) -> None:
