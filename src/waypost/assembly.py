@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from socket import socket
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from waypost.engines.local.clock import SystemClock
@@ -49,9 +50,8 @@ def make_data_folder(root: Path) -> Layout:
     try:
         for folder in (layout.root, layout.run, layout.logs, layout.refusals, layout.journals):
             folder.mkdir(parents=True, exist_ok=True)
-        probe = layout.run / ".writable"
-        probe.write_bytes(b"")
-        probe.unlink()
+        with TemporaryFile(dir=layout.run):  # of its own: all roles ask at once when they are started
+            pass
     except OSError as error:
         raise WaypostError("data_unwritable", str(error), place=str(root)) from error
     return layout

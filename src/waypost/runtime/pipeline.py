@@ -137,6 +137,7 @@ class Pipeline:
     def step(self) -> int:
         """One batch: answers how many frames and parked calls it dealt with; 0 when there was nothing to do."""
         version = self._catalogs.current()
+        self._stats.set("catalog_version", version)
         if version == 0:
             return 0
         now_ms = self._clock.now_ms()
@@ -274,7 +275,6 @@ class Pipeline:
         view = self._view(version)
         if self._intake is None or self._intake.view is not view:
             self._intake = Intake(view)
-            self._stats.set("catalog_version", version)
         self._tallied: dict[str, int] = {}
         record = BatchRecord(self._batch, now_ms, version, tuple(taken.ranges), 0, 0)
         changes = LedgerChanges(record, [], [], [], [], {}, [], [])
