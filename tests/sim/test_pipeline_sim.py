@@ -4,7 +4,9 @@ A failure prints its seed: `pytest tests/sim -k 'seed'`.
 """
 
 import random
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +217,21 @@ def test_a_clock_that_was_set_back_holds_nothing_up(tmp_path: Path) -> None:
     world.append(1, call(START_MS + 5, f"click_id={click_id(one)}&goal=install", door=1))
     world.drain()
     assert [one.verdict for one in world.decisions()] == [Verdict.NEW]
+
+
+def test_a_damaged_click_sets_its_call_aside_and_holds_up_nobody(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    broken, whole = click(START_MS), click(START_MS + 1)
+    world.append(0, broken, whole, watermark_ms=START_MS + 2)
+    world.drain().close()
+    (file,) = (file for file in (tmp_path / "clicks").glob("*.db") if file.stem.isdigit())
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("UPDATE clicks SET data = x'c1' WHERE key = (SELECT min(key) FROM clicks)")
+    calls = [call(START_MS + 5 + n, f"click_id={click_id(one)}&goal=install") for n, one in enumerate((broken, whole))]
+    world.append(1, *calls)
+    world.drain()
+    assert [one.verdict for one in world.decisions()] == [Verdict.SET_ASIDE, Verdict.NEW]
+    assert world.decisions()[0].raw and world.ledger().problems() == []
 
 
 def test_a_cap_is_exact_over_batches_and_restarts(tmp_path: Path) -> None:

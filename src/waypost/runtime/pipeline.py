@@ -279,7 +279,7 @@ class Pipeline:
         record = BatchRecord(self._batch, now_ms, version, tuple(taken.ranges), 0, 0)
         changes = LedgerChanges(record, [], [], [], [], {}, [], [])
         cases = self._open_cases(taken, released, changes, now_ms)
-        self._find_clicks(cases)
+        cases = self._find_clicks(cases, changes, now_ms)
         ready = self._park_or_resolve(cases, changes, now_ms, view)
         known = self._ledger.conversions_by_identity([case.identity for case in ready if case.identity])
         fresh: dict[bytes, tuple[Conversion, bool]] = {}
@@ -325,17 +325,25 @@ class Pipeline:
             self._tally(Verdict.SET_ASIDE)
         return cases
 
-    def _find_clicks(self, cases: list[Case]) -> None:
+    def _find_clicks(self, cases: list[Case], changes: LedgerChanges, now_ms: int) -> list[Case]:
+        """Deciphers the ids and looks the clicks up; answers the cases that can go on."""
         named = [case for case in cases if case.click_text]
         for case, click_id in zip(named, self._codec.decode_many([c.click_text for c in named]), strict=True):
             if click_id is not None:
                 case.name_click(click_id)
         stored = self._clicks.get_many([case.click_key for case in named if case.click_key is not None])
+        damaged: set[Where] = set()
         for case in named:
             data = stored.get(case.click_key) if case.click_key is not None else None
-            if data is not None:
+            if data is None:
+                continue
+            try:
                 found = decode_frame(data)
                 case.click = found if isinstance(found, Click) else None
+            except WaypostError as error:  # a damaged row: its calls are set aside, and hold up nobody else's
+                damaged.add(case.where)
+                self._set_aside(case, error, changes, now_ms, changes.record.catalog)
+        return [case for case in cases if case.where not in damaged] if damaged else cases
 
     def _park_or_resolve(self, cases: list[Case], changes: LedgerChanges, now_ms: int, view: CatalogView) -> list[Case]:
         """Parks those whose click may still come; resolves the others."""
