@@ -12,7 +12,7 @@ from waypost.errors import WaypostError
 from waypost.macros.dialects.keitaro import translate
 from waypost.macros.lint import check_template
 from waypost.macros.names import IN_POSTBACK, MACROS
-from waypost.macros.syntax import escape_literal, parse, quote_argument
+from waypost.macros.syntax import parse, quote_argument
 from waypost.macros.template import Position, compile_template
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=60)
@@ -51,7 +51,7 @@ def test_nothing_crashes_the_translation_and_what_it_answers_compiles(text: str,
 
 @given(ANY_TEXT)
 def test_a_literal_renders_as_itself(text: str) -> None:
-    assert compile_template(escape_literal(text), position=Position.RAW).render({}) == text
+    assert compile_template(text.replace("{", "{{").replace("}", "}}"), position=Position.RAW).render({}) == text
 
 
 @given(st.text(max_size=40), st.text(max_size=40))

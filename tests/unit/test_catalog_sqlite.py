@@ -136,7 +136,7 @@ def test_a_broken_version_changes_nothing(place: Place) -> None:
     assert caught.value.code == "catalog_not_found"
 
 
-@pytest.mark.parametrize("step", ["write_artefact", "_set_current", "sync_file"])
+@pytest.mark.parametrize("step", ["write_artefact", "_set_current", "sync_path"])
 def test_an_apply_that_is_cut_short_leaves_the_old_version(
     place: Place, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from waypost.errors import WaypostError
 from waypost.macros.names import IN_OFFER_URL, IN_POSTBACK
-from waypost.macros.syntax import MacroError, escape_literal, parse, quote_argument
+from waypost.macros.syntax import MacroError, parse, quote_argument
 from waypost.macros.template import Position, compile_template
 
 URL = "http://127.0.0.1:9001/pb?cid={sub1}&money={payout}&type={status|map(approved=lead, declined=cancel)}"
@@ -28,7 +28,6 @@ def test_a_missing_value_is_an_empty_text() -> None:
 
 def test_braces_are_doubled() -> None:
     assert render("{{{sub1}}} {{x}}", sub1="v") == "{v} {x}"
-    assert escape_literal("{x}") == "{{x}}"
 
 
 def test_white_space_is_allowed_around_signs() -> None:

@@ -100,11 +100,6 @@ def quote_argument(value: str) -> str:
     return "'" + escaped.replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r") + "'"
 
 
-def escape_literal(text: str) -> str:
-    """The text as a template writes it."""
-    return text.replace("{", "{{").replace("}", "}}")
-
-
 class _Parser:
     """Recursive descent over one text; `at` only ever grows."""
 

@@ -14,6 +14,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+from waypost.engines.local.durable import sync_path
 from waypost.errors import WaypostError
 
 _DIGITS = 16
@@ -94,7 +95,7 @@ def prepare(folder: Path, feed: str, start: int, end: int) -> Path:
     feed_folder = folder / feed
     if not feed_folder.exists():
         feed_folder.mkdir(parents=True)
-        sync(folder)
+        sync_path(folder)
     temporary = feed_folder / f".new-{segment_name(start, end)}"
     if temporary.exists():
         shutil.rmtree(temporary)
@@ -105,11 +106,11 @@ def prepare(folder: Path, feed: str, start: int, end: int) -> Path:
 def publish(temporary: Path) -> Path:
     """Makes the filled folder durable and visible, as a whole."""
     for file in temporary.iterdir():
-        sync(file)
-    sync(temporary)
+        sync_path(file)
+    sync_path(temporary)
     final = temporary.with_name(temporary.name.removeprefix(".new-"))
     temporary.rename(final)
-    sync(final.parent)
+    sync_path(final.parent)
     return final
 
 
@@ -172,12 +173,3 @@ def check_feed_name(feed: str) -> None:
     """Raises WaypostError `bad_id` for a name that cannot be a folder's."""
     if not feed or feed.startswith(".") or "/" in feed or "\0" in feed:
         raise WaypostError("bad_id", f"{feed!r} cannot name a feed")
-
-
-def sync(path: Path) -> None:
-    """fsync of a file or a folder."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,7 +17,8 @@ from waypost.catalog.compile import compile_catalog
 from waypost.catalog.compiled import Compiled, encode_compiled, fingerprint, is_reference
 from waypost.catalog.numbering import Numbered, names_to_number
 from waypost.catalog.problems import Problems
-from waypost.engines.sqlite.catalog_artefact import sync_file, write_artefact
+from waypost.engines.local.durable import sync_path
+from waypost.engines.sqlite.catalog_artefact import write_artefact
 from waypost.engines.sqlite.catalog_files import read_sources, resolve_secret
 from waypost.engines.sqlite.catalog_numbers import Numbers
 from waypost.engines.sqlite.catalog_problems import folder_problems
@@ -113,7 +114,7 @@ def _write_version(folder: Path, numbers: Numbers, compiled: Compiled, data: byt
         partial = versions / f"{version}.db{_PARTIAL}"
         write_artefact(partial, version, numbered, data)
         partial.rename(versions / f"{version}.db")
-        sync_file(versions)
+        sync_path(versions)
         _set_current(folder, version)
     except OSError as error:
         raise store_error(error, str(folder)) from error
@@ -123,9 +124,9 @@ def _write_version(folder: Path, numbers: Numbers, compiled: Compiled, data: byt
 def _set_current(folder: Path, version: int) -> None:
     partial = folder / f"current{_PARTIAL}"
     partial.write_text(f"{version}\n", "ascii")
-    sync_file(partial)
+    sync_path(partial)
     partial.rename(folder / "current")
-    sync_file(folder)
+    sync_path(folder)
 
 
 def read_current(folder: Path) -> int:

@@ -16,6 +16,7 @@ import msgspec
 
 from waypost.catalog.compiled import is_reference
 from waypost.catalog.numbering import Numbered
+from waypost.engines.local.durable import sync_path
 from waypost.engines.sqlite.connection import store_error
 
 FORMAT = 1
@@ -57,7 +58,7 @@ def write_artefact(file: Path, version: int, numbered: Numbered, compiled: bytes
             connection.execute("COMMIT")
         finally:
             connection.close()
-        sync_file(file)
+        sync_path(file)
     except (sqlite3.Error, OSError) as error:
         raise store_error(error, str(file)) from error
 
@@ -82,12 +83,3 @@ def _fill(connection: sqlite3.Connection, version: int, numbered: Numbered, comp
         ((target.offer, link.partner, link.name) for link in links for target in link.targets),
     )
     write("INSERT INTO routes VALUES (?, ?, ?, ?)", ((r.no, r.link, r.partner, r.offer) for r in numbered.routes()))
-
-
-def sync_file(path: Path) -> None:
-    """Makes a file's content, or a folder's entries, durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
+from waypost.engines.local.durable import sync_path
 from waypost.engines.sqlite.blocks import BlockTable
 from waypost.engines.sqlite.connection import connect, store_error
 from waypost.errors import WaypostError
@@ -36,14 +37,6 @@ def _segment_file(folder: Path, start: int) -> Path:
 
 def _bytes_of(file: Path) -> int:
     return sum(side.stat().st_size for side in (Path(f"{file}{end}") for end in _SIDE_FILES) if side.exists())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class SqliteJournal:
@@ -175,7 +168,7 @@ class SqliteJournal:
         except sqlite3.Error as error:
             raise store_error(error, str(file)) from error
         if is_new:
-            _sync_folder(self._folder)
+            sync_path(self._folder)
         head = self._table.head_row()
         self._start = start
         self._end = head.end
