@@ -63,6 +63,7 @@ class Connection(asyncio.Protocol):
         "_dropped_bytes",
         "_fed_bytes",
         "_feed",
+        "_has_ended_one",
         "_head_bytes",
         "_is_clogged",
         "_is_deaf",
@@ -105,7 +106,8 @@ class Connection(asyncio.Protocol):
         self._is_half_closed = False  # one side has said that nothing more will come from it
         self._is_paused = False
         self._is_clogged = False  # the client does not read
-        self._fed_bytes = -1  # of a head that came in pieces; -1 until its second piece
+        self._fed_bytes = 0  # of the head that is being read, where it is known that they are its own
+        self._has_ended_one = False  # whether the piece that came last held a request's end
         self._dropped_bytes = 0
 
     # --- asyncio's side ------------------------------------------------------------------------------
@@ -134,6 +136,7 @@ class Connection(asyncio.Protocol):
         if self._is_deaf:
             self._linger(len(data))
             return
+        self._has_ended_one = False
         try:
             self._feed(data)
         except httptools.HttpParserUpgrade:
@@ -143,7 +146,7 @@ class Connection(asyncio.Protocol):
             self._unparsed(error, data)
         else:
             if self.in_request and not self.is_head_done:
-                self._bound_head(len(data))
+                self._bound_head(0 if self._has_ended_one else len(data))
 
     def eof_received(self) -> bool:
         # A half-closed client may still wait for answers: they are written before the connection is closed.
@@ -290,7 +293,8 @@ class Connection(asyncio.Protocol):
         self.in_request = False
         self.is_head_done = False
         self._head_bytes = 0
-        self._fed_bytes = -1
+        self._fed_bytes = 0
+        self._has_ended_one = True
         self.began_ms = self._owner.tick_ms
         if self.headers:
             self.headers = {}
@@ -298,9 +302,9 @@ class Connection(asyncio.Protocol):
             self.body = b""
 
     def _bound_head(self, count: int) -> None:
-        # The parser reports a header when it ends; one that never ends is counted here. The first piece may hold
-        # requests before this one, and is not counted.
-        self._fed_bytes = 0 if self._fed_bytes < 0 else self._fed_bytes + count
+        # The parser reports a header when it ends; one that never ends is counted here. A piece that held the end of
+        # the request before is not counted: how much of it is this head's is not known.
+        self._fed_bytes += count
         settings = self._owner.settings
         if self._fed_bytes > settings.url_bytes_max + settings.headers_bytes_max + _START_LINE_SLACK:
             self._owner.note_unreadable(self, "headers_too_large", b"")
