@@ -37,8 +37,12 @@ class Verdict(StrEnum):
 class Auth(IntEnum):
     """What the door could say of a call's authenticity."""
 
-    TOKEN = 1  # the token was there to see and is right
+    TOKEN = 1  # the advertiser's token was there to see and is right
     DEFERRED = 2  # not to be seen without parsing: the pipeline judges
+    GLOBAL = 3  # the installation's token: the click says whose call it is
+    OFFER = 4  # an offer's token: good for that offer's clicks only
+    SIGNATURE = 5  # signed over a canonical string under the advertiser's key
+    BROWSER = 6  # no secret: a page's script or pixel reported it, from a permitted origin
 
 
 class SendResult(StrEnum):
@@ -65,7 +69,12 @@ class Frame(msgspec.Struct, array_like=True, gc=False):
 
 
 class Click(Frame, tag=1):
-    """A touch, as a door took it. (ms, door, seq) is its key; `query` is the raw query string."""
+    """A touch, as a door took it. (ms, door, seq) is its key; `query` is the raw query string.
+
+    `visitor` holds what the door found out and a decision may use: country, region, city, isp, device, os, os_version,
+    browser, browser_version, language, bot. `skipped` says of offers that could not take it (number, reason).
+    `user` is a keyed hash that tells visitors apart and names nobody. `marks`: `duplicate`, `prefetch`, `returning`.
+    """
 
     ms: int
     door: int
@@ -75,9 +84,14 @@ class Click(Frame, tag=1):
     partition: int
     catalog: int
     query: bytes
-    ip: str = ""  # truncated to /24 or /48 by the door
+    ip: str = ""  # as the catalog's privacy settings let it be kept: truncated, hashed, whole or none
     user_agent: bytes = b""
     referrer: bytes = b""
+    mode: str = ""  # how it came, where that is not a redirect: `json`, `server`, `pixel`, `script`
+    visitor: dict[str, str] = {}
+    skipped: tuple[tuple[int, str], ...] = ()
+    user: bytes = b""
+    marks: tuple[str, ...] = ()
 
 
 class Impression(Frame, tag=2):
@@ -91,15 +105,23 @@ class Impression(Frame, tag=2):
     partition: int
     catalog: int
     query: bytes
-    ip: str = ""
+    ip: str = ""  # as the catalog's privacy settings let it be kept: truncated, hashed, whole or none
     user_agent: bytes = b""
     referrer: bytes = b""
+    mode: str = ""  # how it came, where that is not a redirect: `json`, `server`, `pixel`, `script`
+    visitor: dict[str, str] = {}
+    skipped: tuple[tuple[int, str], ...] = ()
+    user: bytes = b""
+    marks: tuple[str, ...] = ()
 
 
 class PostbackIn(Frame, tag=3):
     """A server-to-server call, as a door took it; nothing in it is parsed yet.
 
-    `receipt` is the number that the caller was given; `advertiser` is 0 where the door could not know it.
+    `receipt` is the number that the caller was given; `advertiser` is 0 where the door could not know it. `offer` is
+    that of the offer's token, if such a one was sent. `keyed` receipts were made from the caller's idempotency key:
+    a second frame with the same receipt is a repeat of the first. `origin` says which way it came where that is not
+    `/postback`: `lines`, `grpc`, `browser`.
     """
 
     receipt: int
@@ -115,6 +137,9 @@ class PostbackIn(Frame, tag=3):
     content_type: str = ""
     ip: str = ""
     test: bool = False
+    offer: int = 0
+    keyed: bool = False
+    origin: str = ""
 
 
 class Event(Frame, tag=4):
@@ -255,6 +280,7 @@ class PostbackOut(Frame, tag=10):
     accepted_ms: int  # when the call that caused it was accepted
     values: dict[str, str]
     test: bool = False
+    due_ms: int = 0  # not to be sent before; 0: at once
 
 
 class Outcome(Frame, tag=14):
