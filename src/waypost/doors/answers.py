@@ -2,6 +2,8 @@
 
 Owns: every status line, header and JSON form that leaves a door. Reads and writes nothing else.
 Forms: RFC 9112 (HTTP/1.1), RFC 9110 (`Date`, `Allow`, `Retry-After`). Errors: `{"status":0,"error":code,"message":…}`.
+An accepted call is answered in the *kind* that its advertiser's system reads: `json`, `ok`, `gif` or `empty`; where the
+body has no room for the receipt the header `Waypost-Receipt` has it.
 
 A *mode* says what becomes of the connection: KEEP (HTTP/1.1, stays open), CLOSE, KEEP_1_0 (HTTP/1.0 that asked
 for keep-alive and must be told that it got it).
@@ -18,12 +20,22 @@ from waypost.errors import ERRORS
 KEEP, CLOSE, KEEP_1_0 = 0, 1, 2
 _CONNECTION = ("", "Connection: close\r\n", "Connection: keep-alive\r\n")
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_RECEIPT_BODY_BYTES = len('{"status":1,"receipt":"r0123456789abcdef"}')
-ACCEPTED_END = b'"}'
+ANSWER_KINDS = ("json", "ok", "gif", "empty")
+PIXEL = bytes.fromhex(  # a transparent GIF of one pixel
+    "47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b"
+)
+_RECEIPT = "r%016x"  # filled in for each call: there is no other % in a head
+_RECEIPT_CHARS = len(_RECEIPT % 0)
+_ACCEPTED_JSON = f'{{"status":1,"receipt":"{_RECEIPT}"}}'
+_ACCEPTED_JSON_BYTES = len(_ACCEPTED_JSON) - len(_RECEIPT) + _RECEIPT_CHARS
+_RECEIPT_HEADER = f"Waypost-Receipt: {_RECEIPT}\r\n"
 
 
 class Answers:
-    """The prebuilt heads of this second, by mode; `refresh` makes the next second's."""
+    """The prebuilt heads of this second, by mode; `refresh` makes the next second's.
+
+    `accepted[kind][mode] % receipt` is the whole answer to a call that was accepted with that receipt's number.
+    """
 
     def __init__(self, retry_after_s: int, unix_s: float) -> None:
         self._retry_after = f"Retry-After: {retry_after_s}\r\n"
@@ -35,9 +47,7 @@ class Answers:
         self._date = formatdate(unix_s, usegmt=True)
         self._errors.clear()
         modes = (KEEP, CLOSE, KEEP_1_0)
-        self.accepted = tuple(
-            self._head(200, mode, _RECEIPT_BODY_BYTES) + b'{"status":1,"receipt":"r' for mode in modes
-        )
+        self.accepted = {kind: tuple(self._accepted(kind, mode) for mode in modes) for kind in ANSWER_KINDS}
         self.moved = tuple(self._head(302, mode, 0, "Cache-Control: no-store\r\nLocation: ", end="") for mode in modes)
 
     def json(self, content: Any, mode: int, *, is_head: bool = False, status: int = 200) -> bytes:
@@ -59,8 +69,27 @@ class Answers:
             found = self._errors[key] = found if is_head else found + body
         return found
 
-    def _head(self, status: int, mode: int, length: int, extra: str = "", *, end: str = "\r\n") -> bytes:
-        kind = "Content-Type: application/json\r\n" if length else ""
+    def _accepted(self, kind: str, mode: int) -> bytes:
+        if kind == "json":
+            return self._head(200, mode, _ACCEPTED_JSON_BYTES) + _ACCEPTED_JSON.encode()
+        if kind == "ok":
+            return self._head(200, mode, 2, _RECEIPT_HEADER, media="text/plain") + b"OK"
+        extra = f"Cache-Control: no-store\r\n{_RECEIPT_HEADER}"
+        if kind == "gif":
+            return self._head(200, mode, len(PIXEL), extra, media="image/gif") + PIXEL
+        return (f"HTTP/1.1 204 No Content\r\nDate: {self._date}\r\n{_CONNECTION[mode]}{extra}\r\n").encode("ascii")
+
+    def _head(
+        self,
+        status: int,
+        mode: int,
+        length: int,
+        extra: str = "",
+        *,
+        end: str = "\r\n",
+        media: str = "application/json",
+    ) -> bytes:
+        kind = f"Content-Type: {media}\r\n" if length else ""
         return (
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nDate: {self._date}\r\n{kind}"
             f"Content-Length: {length}\r\n{_CONNECTION[mode]}{extra}{end}"

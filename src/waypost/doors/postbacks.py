@@ -6,7 +6,7 @@ Owns: the receipt's making and the call's frame. Never parses a call, never look
 
 from functools import partial
 
-from waypost.doors.answers import ACCEPTED_END, CLOSE, KEEP, KEEP_1_0, Answers
+from waypost.doors.answers import CLOSE, KEEP, KEEP_1_0, Answers
 from waypost.doors.commit import GroupCommit
 from waypost.doors.door_time import DoorTime
 from waypost.doors.protocol import Connection
@@ -68,7 +68,7 @@ class Postbacks:
             )
         )
         mode = connection.mode
-        response = b"%b%016x%b" % (self._answers.accepted[mode], receipt, ACCEPTED_END)
+        response = self._answers.accepted["json"][mode] % receipt
         connection.wait()
         self._commit.add(connection, frame, response, self._fallbacks[mode], False)
         return ""
