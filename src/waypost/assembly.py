@@ -194,7 +194,8 @@ def build_door(role: Role, number: int, sockets: Sequence[socket]) -> Door:
 
 
 def build_pipeline(role: Role) -> Pipeline:
-    """The pipeline: the one writer of click store and ledger."""
+    """The pipeline: the one writer of click store, ledger and board."""
+    from waypost.engines.local.board import FileBoard
     from waypost.engines.local.keyring import load_or_create_key_ring
     from waypost.engines.local.positions import FilePositions
     from waypost.engines.sqlite.click_store import SqliteClickStore
@@ -216,6 +217,7 @@ def build_pipeline(role: Role) -> Pipeline:
         clock=clock,
         stats=stats,
         outbox_readers=["archivist", *couriers],
+        board=FileBoard(layout.board),
     )
 
 

@@ -70,6 +70,11 @@ class Layout:
         return self.root / "catalog"
 
     @property
+    def board(self) -> Path:
+        """What the pipeline tells doors of caps; a hint, replaced whole."""
+        return self.root / "board" / "current.json"
+
+    @property
     def refusals(self) -> Path:
         """Bounded logs of what the doors refused, one file a door."""
         return self.root / "refusals"

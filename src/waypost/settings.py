@@ -53,6 +53,7 @@ class PipelineSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     click_window_ms: int
     sum_max: str
     clicks_kept_days: int
+    board_lifetime_ms: int
 
 
 class CourierSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -108,6 +109,16 @@ class CatalogSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     template_depth_max: int
 
 
+class VisitorSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What doors find out of visitors."""
+
+    city_file: str
+    isp_file: str
+    files_check_ms: int
+    addresses_max: int
+    user_agents_max: int
+
+
 class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """All sections."""
 
@@ -119,6 +130,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     supervisor: SupervisorSettings
     console: ConsoleSettings
     catalog: CatalogSettings
+    visitors: VisitorSettings
 
 
 def defaults_text() -> str:

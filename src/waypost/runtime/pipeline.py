@@ -23,11 +23,13 @@ from waypost.model.frames import (
 )
 from waypost.model.ids import ClickIdCodec, ClickKey, KeyRing
 from waypost.model.wire import Unreadable, decode_block, decode_frame, encode_frame, split_block
+from waypost.ports.board import BoardWriter
 from waypost.ports.catalog_source import CatalogSource
 from waypost.ports.click_store import ClickRange, ClickStore
 from waypost.ports.clock import Clock
 from waypost.ports.feed import Block, Feed, Feeds, Positions
 from waypost.ports.ledger import Ledger, LedgerChanges, Parked
+from waypost.runtime.board import BoardKeeper
 from waypost.settings import PipelineSettings
 from waypost.stages.case import Case, Intake, Where, is_waiting_for_click
 from waypost.stages.checks import CheckLimits
@@ -78,8 +80,10 @@ class Pipeline:
         clock: Clock,
         stats: Stats,
         outbox_readers: Sequence[str] = ("archivist", "courier"),
+        board: BoardWriter | None = None,
     ) -> None:
         """`outbox_readers`: the names under which all readers of the outbox publish their positions."""
+        self._board = BoardKeeper(board, settings.board_lifetime_ms, stats) if board is not None else None
         self._outbox_readers = outbox_readers
         self._feeds = feeds
         self._positions = positions
@@ -112,6 +116,8 @@ class Pipeline:
         self._parked_due: list[tuple[int, str, int]] = []
         for parked in self._ledger.parked():
             self._remember(parked)
+        if self._board is not None:
+            self._board.forget()
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Steps until told to stop, then until nothing is left to read."""
@@ -146,6 +152,7 @@ class Pipeline:
         released = self._release(taken, now_ms)
         if not taken.ranges and not released:
             self._trim(began_ms)
+            self._tell_doors(version, now_ms, began_ms)
             return 0
         self._note_watermarks(taken)
         if taken.clicks:
@@ -155,6 +162,7 @@ class Pipeline:
         self._adapt(len(taken.calls) + len(released), self._clock.monotonic_ms() - began_ms)
         self._count(taken, changes)
         self._trim(began_ms)
+        self._tell_doors(version, now_ms, began_ms)
         return sum(taken_range.end - taken_range.start for taken_range in taken.ranges) + len(released)
 
     # --- reading ---------------------------------------------------------------------------------------
@@ -439,6 +447,12 @@ class Pipeline:
             self._applied[taken.source] = taken.end
         for parked in changes.parked:
             self._remember(parked)
+        if self._board is not None and changes.caps:
+            self._board.touch(changes.caps)
+
+    def _tell_doors(self, version: int, now_ms: int, began_ms: float) -> None:
+        if self._board is not None:
+            self._board.step(self._view(version), self._counters, now_ms, began_ms)
 
     def _adapt(self, judged: int, took_ms: float) -> None:
         """The next batch's size: what takes about `batch_work_ms`, for then nobody waits long for a commit.

@@ -18,6 +18,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("door_requests", "counter", "requests answered"),
     Metric("door_clicks", "counter", "clicks redirected or answered, recorded or not"),
     Metric("door_clicks_unrecorded", "counter", "clicks redirected though the journal could not take them"),
+    Metric("door_clicks_passed_on", "counter", "clicks that went to a fallback offer or a group: no target could take them"),
+    Metric("door_clicks_unplaced", "counter", "clicks that no offer could take: default address or blank page"),
     Metric("door_postbacks", "counter", "calls accepted with status 1"),
     Metric("door_refused", "counter", "requests answered 4xx"),
     Metric("door_unavailable", "counter", "requests answered 503"),
@@ -26,6 +28,11 @@ METRICS: tuple[Metric, ...] = (
     Metric("door_commits", "counter", "group commits"),
     Metric("door_commit_us", "counter", "microseconds spent in group commits"),
     Metric("door_timeouts", "counter", "connections closed for silence or slowness"),
+    Metric("visitors_city_file_s", "gauge", "when the city file in use was built, Unix seconds; 0: none is in use"),
+    Metric("visitors_isp_file_s", "gauge", "the same of the provider file"),
+    Metric("visitors_files_refused", "counter", "geo files that were not valid, and left aside"),
+    Metric("visitors_agents_parsed", "gauge", "user agents parsed, because none of the remembered ones was the same"),
+    Metric("visitors_addresses_looked_up", "gauge", "addresses looked up, for the same reason"),
     # journal
     Metric("journal_end", "gauge", "next position of this role's journal"),
     Metric("journal_bytes", "gauge", "bytes on disk of this role's journal"),
@@ -40,6 +47,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("pipeline_set_aside", "counter", "items set aside as poisonous"),
     Metric("pipeline_postbacks", "counter", "postbacks put into the outbox"),
     Metric("pipeline_parked", "gauge", "calls waiting for their click"),
+    Metric("pipeline_board_caps", "gauge", "caps near their limit that the board tells doors of"),
     Metric("pipeline_lag_frames", "gauge", "frames in the journals not read yet"),
     # courier
     Metric("courier_attempts", "counter", "attempts ended"),
