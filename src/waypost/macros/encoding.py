@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import NoReturn
 from urllib.parse import quote
 
-from waypost.macros.syntax import MacroError, ValueRefusedError
+from waypost.macros.scanner import MacroError, ValueRefusedError
 
 Encode = Callable[[str], str]
 

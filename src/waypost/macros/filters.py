@@ -19,7 +19,7 @@ from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import NamedTuple
 from urllib.parse import quote
 
-from waypost.macros.syntax import Argument, Call, MacroError, ValueRefusedError
+from waypost.macros.scanner import Argument, Call, MacroError, ValueRefusedError
 
 Apply = Callable[[str], str]
 Build = Callable[[tuple[Argument, ...]], Apply]
@@ -76,7 +76,7 @@ def build_filter(call: Call, *, place: str = "") -> tuple[Apply, bool]:
 
 def _map(arguments: tuple[Argument, ...]) -> Apply:
     table: dict[str, str] = {}
-    for key, value, _ in arguments:
+    for key, value, *_ in arguments:
         if key is None or key in table:
             raise ValueError(f"map has {key!r} twice")
         table[key] = value

@@ -23,7 +23,9 @@ them: conditions `{if …}` `{elif …}` `{else}` `{end}`, optional pieces `{?na
 import re
 from typing import NamedTuple, NoReturn
 
-from waypost.errors import WaypostError
+from waypost.macros.scanner import Argument, Call, MacroError, ValueRefusedError, quote_argument
+
+__all__ = ["Argument", "Call", "Literal", "Macro", "MacroError", "Node", "ValueRefusedError", "parse", "quote_argument"]
 
 KEYWORDS = frozenset({"if", "elif", "else", "end", "for", "set"})
 
@@ -37,39 +39,10 @@ _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 
 
-class MacroError(WaypostError):
-    """A template at fault; `column` counts characters from 1, 0 where the whole text is meant."""
-
-    def __init__(self, code: str, detail: str, *, column: int = 0, place: str = "", hint: str = "") -> None:
-        self.column = column
-        self.bare_detail = detail
-        super().__init__(code, f"column {column}: {detail}" if column else detail, place=place, hint=hint)
-
-
-class ValueRefusedError(ValueError):
-    """A filter or a position cannot take this value; the template adds the place and raises `macro_value`."""
-
-
 class Literal(NamedTuple):
     """Text that is rendered as it stands, braces already unescaped."""
 
     text: str
-    column: int
-
-
-class Argument(NamedTuple):
-    """One argument; `key` is None for a plain one."""
-
-    key: str | None
-    value: str
-    column: int
-
-
-class Call(NamedTuple):
-    """One filter with its arguments."""
-
-    name: str
-    arguments: tuple[Argument, ...]
     column: int
 
 
@@ -90,14 +63,6 @@ def parse(text: str, *, place: str = "") -> tuple[Node, ...]:
     Raises MacroError `macro_syntax` with the column of the first thing that does not follow the grammar.
     """
     return _Parser(text, place).template()
-
-
-def quote_argument(value: str) -> str:
-    """The value as an argument is written: bare where it can be, otherwise quoted."""
-    if _BARE.fullmatch(value):
-        return value
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return "'" + escaped.replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r") + "'"
 
 
 class _Parser:
