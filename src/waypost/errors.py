@@ -46,6 +46,9 @@ ERRORS: dict[str, ErrorSpec] = {
     "journal_unavailable": ErrorSpec(
         503, True, "the call could not be made durable", "try again after Retry-After seconds"
     ),
+    "journal_stalled": ErrorSpec(
+        503, True, "the disk did not answer in time; whether the call is stored is unknown", "send it again, unchanged"
+    ),
     "journal_full": ErrorSpec(
         503, True, "the journal has reached its bound on disk", "look for the lagging reader, then try again"
     ),
@@ -107,6 +110,7 @@ ERRORS: dict[str, ErrorSpec] = {
     "outcome_unknown": ErrorSpec(0, True, "the courier died between intent and outcome", "nothing: it is marked"),
     # --- stores and runtime --------------------------------------------------------------------------
     "bad_settings": ErrorSpec(0, False, "a setting that does not exist or a value it cannot have", "see the place"),
+    "bad_geo_file": ErrorSpec(0, False, "an MMDB file that cannot be used", "put a valid one in its place, by renaming"),
     "bad_key_ring": ErrorSpec(0, False, "the click-id key ring cannot be read", "restore keys/ from the backup"),
     "bad_id": ErrorSpec(0, False, "this is no id of Waypost", "see docs/glossary.md for the forms of ids"),
     "data_in_use": ErrorSpec(0, False, "another waypost runs on this data folder", "stop it, or use another --data"),

@@ -31,6 +31,7 @@ from waypost.model.frames import Auth
 from waypost.model.ids import CLICK_SEQUENCE_MAX, RECEIPT_SEQUENCE_MAX, receipt_number
 from waypost.stages.call_auth import identify, plain_token
 from waypost.stages.redirect import LinkPlan, TargetPlan, choose_target, query_value
+from waypost.stages.targeting import Visit
 
 
 def test_a_door_borrows_the_next_millisecond_when_one_is_used_up() -> None:
@@ -105,8 +106,8 @@ def test_a_call_without_the_token_is_never_taken_for_an_advertisers(
 def test_targets_are_chosen_by_weight_and_always_alike() -> None:
     targets = tuple(TargetPlan(route, 0, weight, None, {}, {}) for route, weight in ((1, 1), (2, 3)))  # type: ignore[arg-type]
     plan = LinkPlan(targets, 4)
-    chosen = [choose_target(plan, 1_700_000_000_000 + nth // 7, nth % 7).route for nth in range(8000)]
-    assert chosen == [choose_target(plan, 1_700_000_000_000 + nth // 7, nth % 7).route for nth in range(8000)]
+    chosen = [choose_target(plan, Visit(1_700_000_000_000 + nth // 7, "", {}, b""), nth % 7).target.route for nth in range(8000)]
+    assert chosen == [choose_target(plan, Visit(1_700_000_000_000 + nth // 7, "", {}, b""), nth % 7).target.route for nth in range(8000)]
     assert 0.22 < chosen.count(1) / 8000 < 0.28
 
 

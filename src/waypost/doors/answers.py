@@ -49,6 +49,7 @@ class Answers:
         modes = (KEEP, CLOSE, KEEP_1_0)
         self.accepted = {kind: tuple(self._accepted(kind, mode) for mode in modes) for kind in ANSWER_KINDS}
         self.moved = tuple(self._head(302, mode, 0, "Cache-Control: no-store\r\nLocation: ", end="") for mode in modes)
+        self.blank = tuple(self._head(200, mode, 0, "Cache-Control: no-store\r\n") for mode in modes)
 
     def json(self, content: Any, mode: int, *, is_head: bool = False, status: int = 200) -> bytes:
         """A JSON answer; for HEAD the same head, and no body."""

@@ -116,7 +116,8 @@ class Routes:
         try:
             self._clicks.redirect(connection, shelf, plan, query, test=test)
         except WaypostError as error:
-            self.refuse(connection, "bad_target", detail=error.detail)
+            code = "link_inactive" if error.code == "link_inactive" else "bad_target"
+            self.refuse(connection, code, detail=error.detail)
 
     def _pair(self, shelf: Shelf, query: bytes) -> LinkPlan:
         offer = query_value(query, b"offer")

@@ -4,12 +4,15 @@ Owns: a cache of opened catalog views. Reads catalog versions; writes nothing. N
 shows its numbers instead.
 """
 
+from collections.abc import Mapping
+
 from waypost.catalog.model import Advertiser, Offer, Partner, PostbackRule, Route
+from waypost.catalog.reading import duration_text
 from waypost.catalog.view import CatalogView
 from waypost.errors import WaypostError
 from waypost.macros.template import Template
 from waypost.ports.catalog_source import CatalogSource
-from waypost.stages.redirect import plan_link, target_url
+from waypost.stages.redirect import NO_FACTS, plan_link, target_of, target_url
 
 
 class Names:
@@ -57,16 +60,21 @@ class Names:
         found = self.partner(version, partner)
         return next((rule for rule in found.rules if rule.no == no), None) if found is not None else None
 
-    def target(self, version: int, route: Route, click_id: str, query: bytes) -> str:
+    def target(
+        self, version: int, route: Route, click_id: str, query: bytes, facts: Mapping[str, str] = NO_FACTS
+    ) -> str:
         """Where the click was sent, rendered again; empty with what stood in the way in brackets if it cannot be."""
         view = self.view(version)
         link = view.link(route.link) if view is not None else None
         if view is None or link is None:
             return ""
         templates: dict[int, Template] = {}
-        plan = plan_link(view, link, templates, offer=route.offer)
+        plan = plan_link(view, link, templates)
+        target = target_of(plan, route.no)
         try:
-            return target_url(plan.targets[0], click_id, query) if plan.targets else f"({plan.code})"
+            if target is None:
+                return f"({plan.code or 'inactive'})"
+            return target_url(target, click_id, query, facts) or "(blank page)"
         except WaypostError as error:
             return f"({error.code})"
 
@@ -90,9 +98,24 @@ def wants(rule: PostbackRule) -> str:
         for name, values in (
             ("goal", rule.goals),
             ("status", rule.statuses),
+            ("from", rule.befores),
             ("verdict", rule.verdicts),
             ("offer", rule.offers),
+            ("link", rule.links),
+            ("advertiser", rule.advertisers),
+            ("partner", rule.partners),
+            ("country", rule.countries),
         )
         if values
     ]
+    if rule.condition:
+        parts.append(f"if {rule.condition}")
+    if rule.first_only:
+        parts.append("first only")
+    if rule.share < 1:
+        parts.append(f"{rule.share * 100:g}%")
+    if rule.delay_ms:
+        parts.append(f"after {duration_text(rule.delay_ms)}")
+    if rule.scope != "own":
+        parts.append(f"for {rule.scope}")
     return "; ".join(parts) or "any"

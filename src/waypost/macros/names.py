@@ -12,6 +12,22 @@ SUB_COUNT = 30
 CLICK_PREFIX = "click."
 
 
+# What a door finds out of a visitor (`Click.visitor`); each is a macro, a key of `targeting:` and a name in `if:`.
+VISITOR = {
+    "country": "the visitor's country, ISO 3166 (`DE`); by the address, with a city file",
+    "region": "the region, ISO 3166-2 (`DE-BE`)",
+    "city": "the city, in English",
+    "isp": "the provider whose network the address belongs to",
+    "device": "mobile, tablet, desktop, tv, bot or other",
+    "brand": "who makes the device, as far as the user agent says",
+    "os": "the operating system (`Android`, `iOS`, `Windows`, `macOS`)",
+    "os_version": "its version",
+    "browser": "the browser (`Chrome Mobile`, `Mobile Safari`)",
+    "browser_version": "its version",
+    "language": "the first language that the browser asks for, two letters (`de`)",
+    "bot": "1 for a program, otherwise empty",
+}
+
 # Names under which a click's URL may carry what identifies a person or a device: their values leave for nobody.
 _PERSONAL = """
 ip user_ip ua user_agent email email_hash phone msisdn idfa idfv gaid gps_adid adid oaid android_id device_id deviceid
@@ -52,6 +68,7 @@ _ROWS = (
     MacroName("link", "the link's name", _BOTH),
     MacroName("offer", "the offer's name", _BOTH),
     MacroName("partner", "the partner's name", _BOTH),
+    *(MacroName(name, meaning, _BOTH) for name, meaning in VISITOR.items()),
     MacroName("advertiser", "the advertiser's name", _POSTBACK),
     MacroName("goal", "the goal's name", _POSTBACK),
     MacroName("status", "pending, approved, declined or hold", _POSTBACK),
@@ -65,6 +82,11 @@ _ROWS = (
     MacroName("click_time", "when the click came, Unix seconds", _POSTBACK),
     MacroName("conversion_time", "when the conversion came, Unix seconds", _POSTBACK),
     MacroName("test", "1 for a test, otherwise 0", _POSTBACK),
+    MacroName("event", "the goal as the rule's `events` call it; the goal itself where the rule has none", _POSTBACK),
+    MacroName("status_before", "the status that the conversion had before; empty for a new one", _POSTBACK),
+    MacroName("verdict", "new, updated or refused", _POSTBACK),
+    MacroName("code", "why a call was refused; empty for all others", _POSTBACK),
+    MacroName("returning", "1 where the visitor had clicked before, otherwise empty", _POSTBACK),
     MacroName("postback_id", "the postback's id, the same at every attempt", _ATTEMPT),
     MacroName("attempt", "the attempt's number, from 1", _ATTEMPT),
     MacroName("is_repeat", "1 at every attempt after the first, otherwise 0", _ATTEMPT),
@@ -113,5 +135,6 @@ def _plain(name: str) -> str:
 
 
 IN_POSTBACK = NameSet("a postback", frozenset({Where.POSTBACK, Where.ATTEMPT}))
+IN_RULE = NameSet("a postback rule's condition", frozenset({Where.POSTBACK}))
 IN_OFFER_URL = NameSet("an offer's URL", frozenset({Where.OFFER_URL}))
 ANYWHERE = NameSet("any template", frozenset(Where))
