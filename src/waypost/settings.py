@@ -26,7 +26,10 @@ class DoorSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     idle_timeout_ms: int
     request_timeout_ms: int
     pending_frames_max: int
+    pending_bytes_max: int
     commit_frames_max: int
+    commit_bytes_max: int
+    commit_wait_max_ms: int
     retry_after_s: int
     refusals_max: int
     heartbeat_ms: int
@@ -40,6 +43,7 @@ class JournalSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     segment_bytes_max: int
     segment_age_ms: int
     disk_bytes_max: int
+    lag_alarm_share: float
     trim_interval_ms: int
 
 
@@ -196,6 +200,8 @@ def _check(settings: Settings, place: str) -> None:
         ("courier", "shards", settings.courier.shards),
         ("pipeline", "batch_frames_max", settings.pipeline.batch_frames_max),
         ("door", "commit_frames_max", settings.door.commit_frames_max),
+        ("door", "commit_bytes_max", settings.door.commit_bytes_max),
+        ("door", "commit_wait_max_ms", settings.door.commit_wait_max_ms),
     ):
         if value < 1:
             raise WaypostError("bad_settings", "must be at least 1", place=f"{place}: [{section_name}] {name}")

@@ -318,11 +318,11 @@ def test_the_journal_is_trimmed_once_both_readers_have_published(tmp_path: Path)
     with running_door(tmp_path, settings=limits, positions=positions, journal=journal) as door:
         for _ in range(5):
             door.get("/healthz")
-        assert journal.trimmed == []
+        assert not any(journal.trimmed), "a reader that has said nothing stands at the beginning"
         positions.publish("archivist", "door-0", 30)
         with journal.changed:
-            assert journal.changed.wait_for(lambda: journal.trimmed, 10)
-        assert journal.trimmed[0] == 30
+            assert journal.changed.wait_for(lambda: any(journal.trimmed), 10)
+        assert next(filter(None, journal.trimmed)) == 30
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,10 +1,11 @@
 """Group commit: the frames of all requests that wait go into one append, and only then are they answered.
 
 Owns: the order of answers, the batches that wait, and the one thread that uses the journal. The loop fills a batch
-while the thread has the last one at the disk. Never answers a call before its frame is durable (law 1), and never
-lets an answer overtake an earlier one of the same connection.
+while the thread has the last one at the disk, so a batch is as large as the disk is slow, and nobody waits for
+company. Never answers a call before its frame is durable (law 1), never lets an answer overtake an earlier one of the
+same connection, and never lets anybody wait longer than `commit_wait_max_ms`: then it answers without the disk.
 
-Why a thread: docs/decisions/0002-group-commit.md.
+Why a thread: docs/decisions/0002-group-commit.md. What a failing or hanging disk means: 0016-journal-under-stress.md.
 """
 
 import asyncio
@@ -18,8 +19,12 @@ from waypost.doors.door_time import DoorTime
 from waypost.errors import WaypostError
 from waypost.ports.clock import Clock
 from waypost.ports.feed import Journal
+from waypost.settings import DoorSettings
 from waypost.telemetry.log import logger
 from waypost.telemetry.stats import Stats
+
+_LOOKS_PER_WAIT = 8  # how often within the longest wait it is looked whether somebody has waited that long
+STALLED = "journal_stalled"
 
 Fallback: TypeAlias = Callable[[str], bytes]
 """What to answer instead if the frame could not be made durable; takes the error's code."""
@@ -35,51 +40,67 @@ class Waiting(Protocol):
 class Batch:
     """Frames that will be committed together, and answers in the order in which they are due."""
 
-    __slots__ = ("answers", "clicks", "frames", "watermark_ms")
+    __slots__ = ("answers", "clicks", "frames", "is_given_up", "size", "waits_since_ms", "watermark_ms")
 
     def __init__(self) -> None:
         self.frames: list[bytes] = []
+        self.size = 0  # bytes of the frames
         self.answers: list[tuple[Waiting, bytes, Fallback | None]] = []
         self.clicks = 0
         self.watermark_ms = 0
+        self.waits_since_ms = 0.0  # of the first answer
+        self.is_given_up = False  # its answers went out without the disk
 
 
 class GroupCommit:
     """All methods but the thread's own are called on the loop."""
 
-    def __init__(
-        self, journal: Journal, time: DoorTime, clock: Clock, stats: Stats, *, frames_max: int, pending_max: int
-    ) -> None:
+    def __init__(self, journal: Journal, time: DoorTime, clock: Clock, stats: Stats, settings: DoorSettings) -> None:
         self._journal = journal
         self._time = time
         self._clock = clock
         self._stats = stats
-        self._frames_max = frames_max
-        self._pending_max = pending_max
+        self._frames_max = settings.commit_frames_max
+        self._bytes_max = settings.commit_bytes_max
+        self._pending_max = settings.pending_frames_max
+        self._pending_bytes_max = settings.pending_bytes_max
+        self._wait_max_ms = settings.commit_wait_max_ms
         self._loop: asyncio.AbstractEventLoop | None = None
         self._full: deque[Batch] = deque()  # closed, waiting for the thread
         self._open = Batch()
+        self._running: Batch | None = None  # what the thread has; None for a heartbeat
         self._is_busy = False  # a batch or a heartbeat is with the thread, or about to be
+        self._busy_since_ms = 0.0  # when the thread was given it; 0 while it has nothing
+        self._is_stalled = False
+        self._slowest_us = 0.0  # commit, and …
+        self._largest = 0  # … batch since the gauges were last shown
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
+        self._watch: asyncio.TimerHandle | None = None
         self._log = logger("doors")
         self.pending = 0
+        self.pending_bytes = 0
         self.error = ""  # the last commit's error code; empty while all is well
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Starts the thread."""
         self._loop = loop
         self._thread.start()
+        self._look_for_overdue()
 
-    def stop(self) -> None:
-        """Ends the thread after the jobs it has; call when nothing waits any more."""
+    def stop(self, wait_s: float) -> None:
+        """Ends the thread after the jobs it has, if they end in that time; call when nothing waits any more."""
+        if self._watch is not None:
+            self._watch.cancel()
         self._jobs.put(None)
-        self._thread.join()
+        self._thread.join(wait_s)
+        if self._thread.is_alive():
+            self._log.error("journal_thread_left", waited_s=wait_s)
 
     @property
     def is_full(self) -> bool:
-        """Whether so many frames wait that no further one may."""
-        return self.pending >= self._pending_max
+        """Whether no further frame may wait: so many wait already, or the disk does not answer."""
+        return self.pending >= self._pending_max or self.pending_bytes >= self._pending_bytes_max or self._is_stalled
 
     @property
     def is_idle(self) -> bool:
@@ -87,21 +108,29 @@ class GroupCommit:
         return not (self._is_busy or self._open.answers or self._full)
 
     def add(self, waiting: Waiting, frame: bytes, response: bytes, fallback: Fallback, is_click: bool) -> None:
-        """`response` is due when `frame` is durable, or `fallback`'s if it cannot be."""
+        """`response` is due when `frame` is durable, or `fallback`'s if it cannot be, or not in time."""
         batch = self._open
+        if not batch.answers:
+            batch.waits_since_ms = self._clock.monotonic_ms()
+        size = len(frame)
         batch.frames.append(frame)
+        batch.size += size
         batch.answers.append((waiting, response, fallback))
         self.pending += 1
+        self.pending_bytes += size
         if is_click:
             batch.clicks += 1
-        if len(batch.frames) >= self._frames_max:
+        if len(batch.frames) >= self._frames_max or batch.size >= self._bytes_max:
             self._close_batch()
         if not self._is_busy:
             self._begin_soon()
 
     def add_behind(self, waiting: Waiting, response: bytes) -> None:
         """`response` needs no frame, but is due behind answers of its connection that wait."""
-        self._open.answers.append((waiting, response, None))
+        batch = self._open
+        if not batch.answers:
+            batch.waits_since_ms = self._clock.monotonic_ms()
+        batch.answers.append((waiting, response, None))
         if not self._is_busy:
             self._begin_soon()
 
@@ -111,11 +140,24 @@ class GroupCommit:
             return
         self._is_busy = True
         watermark_ms = self._time.advance()
-        self._jobs.put(lambda: self._beat(watermark_ms))
+        self._give(None, lambda: self._beat(watermark_ms))
 
     def run_beside(self, job: Callable[[], None]) -> None:
         """Runs a job on the journal in the journal's thread, between commits."""
         self._jobs.put(job)
+
+    def show_gauges(self) -> None:
+        """Sets the gauges of what waits, and of the slowest commit and largest batch since the last time."""
+        stats = self._stats
+        stats.set("door_pending_frames", self.pending)
+        stats.set("door_pending_bytes", self.pending_bytes)
+        stats.set("door_commit_max_us", round(self._slowest_us))
+        stats.set("door_batch_frames_max", self._largest)
+        stats.set("door_stalled_ms", round(self._running_ms()) if self._is_stalled else 0)
+        self._slowest_us = 0.0
+        self._largest = 0
+
+    # --- batches -------------------------------------------------------------------------------------
 
     def _begin_soon(self) -> None:
         # Not at once: all requests that this turn of the loop has read shall share the commit.
@@ -127,16 +169,102 @@ class GroupCommit:
         if not self._full:
             if not self._open.answers:
                 self._is_busy = False
+                self._running = None
+                self._busy_since_ms = 0.0
                 return
             self._close_batch()
         batch = self._full.popleft()
-        self._jobs.put(lambda: self._append(batch))
+        self._give(batch, lambda: self._append(batch))
+
+    def _give(self, batch: Batch | None, job: Callable[[], None]) -> None:
+        self._running = batch
+        self._busy_since_ms = self._clock.monotonic_ms()
+        self._jobs.put(job)
 
     def _close_batch(self) -> None:
         # The watermark is taken when the last frame is in: what comes later is stamped with this time or a later one.
         self._open.watermark_ms = self._time.ms
         self._full.append(self._open)
         self._open = Batch()
+
+    def _finish(self, batch: Batch, code: str, took_us: float) -> None:
+        self._begin()  # the next batch first: its commit goes on while these answers are written
+        self._note(code)
+        count = len(batch.frames)
+        values = self._stats.values
+        if count:
+            if code:
+                values["door_commits_failed"] += 1
+            else:
+                values["door_commits"] += 1
+                values["door_commit_us"] += took_us
+                values["door_commit_frames"] += count
+                self._largest = max(self._largest, count)
+            self._slowest_us = max(self._slowest_us, took_us)
+        if batch.is_given_up:
+            return
+        if not code:
+            values["door_clicks"] += batch.clicks
+            values["door_postbacks"] += count - batch.clicks
+        self._release(batch, code)
+
+    def _finish_beat(self, code: str) -> None:
+        self._begin()
+        self._note(code)
+
+    def _note(self, code: str) -> None:
+        if self.error and not code:
+            self._log.info("journal_works_again", after=self.error)
+        self.error = code
+        self._is_stalled = False
+
+    def _release(self, batch: Batch, code: str) -> None:
+        """Writes a batch's answers: what is due if it is durable, else the fallbacks."""
+        self.pending -= len(batch.frames)
+        self.pending_bytes -= batch.size
+        self._stats.values["door_requests"] += len(batch.answers)
+        for waiting, response, fallback in batch.answers:
+            try:
+                waiting.release(response if not code or fallback is None else fallback(code))
+            except Exception:  # one that cannot be written keeps none of the others waiting
+                self._stats.add("errors")
+                self._log.exception("answer_failed")
+
+    # --- a disk that hangs ---------------------------------------------------------------------------
+
+    def _running_ms(self) -> float:
+        """How long the thread has been at what it has."""
+        return self._clock.monotonic_ms() - self._busy_since_ms if self._busy_since_ms else 0.0
+
+    def _look_for_overdue(self) -> None:
+        """Gives up, oldest first, every batch with an answer that has waited too long; on time, on the loop."""
+        assert self._loop is not None
+        self._watch = self._loop.call_later(self._wait_max_ms / 1000 / _LOOKS_PER_WAIT, self._look_for_overdue)
+        if not self._is_busy:
+            return
+        self._is_stalled = self._running_ms() > self._wait_max_ms
+        latest_ms = self._clock.monotonic_ms() - self._wait_max_ms
+        running = self._running
+        if running is not None and not running.is_given_up:
+            if running.waits_since_ms > latest_ms:
+                return
+            self._give_up(running)  # what it holds may yet become durable: the thread has it
+        while self._full and self._full[0].waits_since_ms <= latest_ms:
+            self._give_up(self._full.popleft())  # these frames are dropped
+        if self._open.answers and not self._full and self._open.waits_since_ms <= latest_ms:
+            batch, self._open = self._open, Batch()
+            self._give_up(batch)
+
+    def _give_up(self, batch: Batch) -> None:
+        if self.error != STALLED:
+            self._log.error("journal_stalled", running_ms=round(self._running_ms()), pending=self.pending)
+            self.error = STALLED
+        batch.is_given_up = True
+        self._stats.values["door_given_up"] += len(batch.frames)
+        self._release(batch, STALLED)
+        batch.answers = []
+
+    # --- the thread ----------------------------------------------------------------------------------
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -149,7 +277,9 @@ class GroupCommit:
         assert self._loop is not None
         started_ms = self._clock.monotonic_ms()
         code = ""
-        if batch.frames:
+        if batch.is_given_up:
+            code = STALLED  # while it waited for this thread: nobody counts on it any more
+        elif batch.frames:
             code = self._attempt(
                 lambda: self._journal.append(batch.frames, at_ms=self._clock.now_ms(), watermark_ms=batch.watermark_ms)
             )
@@ -172,26 +302,3 @@ class GroupCommit:
             self._log.exception("journal_failed")
             return "journal_unavailable"
         return ""
-
-    def _finish(self, batch: Batch, code: str, took_us: float) -> None:
-        self._begin()  # the next batch first: its commit goes on while these answers are written
-        self.error = code
-        count = len(batch.frames)
-        self.pending -= count
-        values = self._stats.values
-        values["door_requests"] += len(batch.answers)
-        if not code:
-            for waiting, response, _ in batch.answers:
-                waiting.release(response)
-            if count:
-                values["door_commits"] += 1
-                values["door_commit_us"] += took_us
-                values["door_clicks"] += batch.clicks
-                values["door_postbacks"] += count - batch.clicks
-            return
-        for waiting, response, fallback in batch.answers:
-            waiting.release(response if fallback is None else fallback(code))
-
-    def _finish_beat(self, code: str) -> None:
-        self.error = code
-        self._begin()

@@ -26,6 +26,7 @@ from waypost.doors.protocol import Connection
 from waypost.doors.refusals import RefusalLog
 from waypost.doors.routes import Routes
 from waypost.doors.shelf import Shelf
+from waypost.doors.trimming import Trimmer
 from waypost.errors import ERRORS, WaypostError
 from waypost.model.ids import ClickIdCodec, KeyRing
 from waypost.ports.catalog_source import CatalogSource
@@ -35,7 +36,6 @@ from waypost.settings import Settings
 from waypost.telemetry.log import logger
 from waypost.telemetry.stats import Stats
 
-READERS = frozenset({"pipeline", "archivist"})  # nothing is trimmed before each of them has said how far it is
 BACKLOG = 4096
 SWITCH_INTERVAL_S = 0.0005  # how long the loop may keep the interpreter from the journal's thread
 GC_THRESHOLD = 50_000
@@ -74,7 +74,7 @@ class Door:
         self._sockets = list(sockets)
         self._journal = journal
         self._catalogs = catalogs
-        self._positions = positions
+        self._trimmer = Trimmer(journal, positions, settings.journal, stats) if positions is not None else None
         self._clock = clock
         self._stats = stats
         self._log = logger("doors")
@@ -85,14 +85,7 @@ class Door:
         self._last_commits = 0.0
         time = DoorTime(clock, number, journal.last_ms + 1)
         self.answers = Answers(self.settings.retry_after_s, clock.now_ms() / 1000)
-        self.commit = GroupCommit(
-            journal,
-            time,
-            clock,
-            stats,
-            frames_max=self.settings.commit_frames_max,
-            pending_max=self.settings.pending_frames_max,
-        )
+        self.commit = GroupCommit(journal, time, clock, stats, self.settings)
         self._refusals = RefusalLog(refusals_file, self.settings.refusals_max, clock, self._is_secret)
         self._routes = Routes(
             clicks=Clicks(time=time, codec=ClickIdCodec(ring), commit=self.commit, answers=self.answers, stats=stats),
@@ -157,7 +150,7 @@ class Door:
             timer.cancel()
         await asyncio.gather(*timers, return_exceptions=True)
         self._loop = None
-        self.commit.stop()
+        self.commit.stop(self._drain_ms / 2000)
         self._refusals.close()
         if self._routes.shelf is not None:
             self._routes.shelf.close()
@@ -231,21 +224,14 @@ class Door:
         stats.add("door_requests", self.direct_answers)
         self.direct_answers = 0
         stats.set("door_connections", len(self.connections))
-        stats.set("door_pending_frames", self.commit.pending)
+        self.commit.show_gauges()
         stats.set("journal_end", self._journal.end)
         stats.set("journal_bytes", self._journal.bytes_on_disk)
         stats.set("catalog_version", self._routes.shelf.version if self._routes.shelf else 0)
 
     def _trim(self) -> None:
-        if self._positions is not None:
-            self.commit.run_beside(self._trim_journal)
-
-    def _trim_journal(self) -> None:
-        """Runs in the journal's thread."""
-        assert self._positions is not None
-        published = self._positions.of(self._journal.source)
-        if published.keys() >= READERS:
-            self._journal.trim(min(published.values()))
+        if self._trimmer is not None:
+            self.commit.run_beside(self._trimmer.run)
 
     async def _poll_catalog(self) -> None:
         while True:
