@@ -21,6 +21,8 @@ from waypost.doors.answers import Answers
 from waypost.doors.clicks import Clicks
 from waypost.doors.commit import GroupCommit
 from waypost.doors.door_time import DoorTime
+from waypost.doors.inbox import Inbox
+from waypost.doors.known_heads import KnownHeads
 from waypost.doors.postbacks import Postbacks
 from waypost.doors.protocol import Connection
 from waypost.doors.refusals import RefusalLog
@@ -68,6 +70,8 @@ class Door:
         self.is_draining = False
         self.tick_ms = clock.monotonic_ms()
         self.direct_answers = 0
+        self.known_heads = KnownHeads(self.settings.url_bytes_max)
+        self.inbox = Inbox()
         self._trim_interval_ms = settings.journal.trim_interval_ms
         self._drain_ms = settings.supervisor.drain_ms / 2  # the other half is for the last commit
         self._number = number
@@ -131,6 +135,7 @@ class Door:
             for name in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(name, self._stopping.set)
         self.commit.start(loop)
+        self.inbox.start(loop)
         self._refusals.start()
         await self._look_for_catalog()
         timers = [
@@ -165,8 +170,10 @@ class Door:
         for server in servers:
             server.close()
         self.is_draining = True
+        self.known_heads.close()
         begun_ms = self._clock.monotonic_ms()
         while self.connections or not self.commit.is_idle:
+            self.inbox.empty()
             waited_ms = self._clock.monotonic_ms() - begun_ms
             if waited_ms > self._drain_ms:
                 for connection in list(self.connections):
@@ -200,6 +207,7 @@ class Door:
 
     def _tick(self) -> None:
         """A new date for the answers, and an end to connections that are silent or slow."""
+        self.inbox.empty()
         self.tick_ms = self._clock.monotonic_ms()
         self._stats.beats += 1
         self.answers.refresh(self._clock.now_ms() / 1000)

@@ -1,7 +1,9 @@
 """One connection: bytes in, requests out to the desks, answers back in the order of the requests.
 
 Owns: the parser (httptools), the bounds on line, headers, body and pipelining, keep-alive, and the polite end of
-a connection. Never knows what a path means, and never answers on its own but to say that a request cannot be read.
+a connection. A request that differs from one read before in nothing but its target passes by the parser
+(`known_heads.py`). Never knows what a path means, and never answers on its own but to say that a request cannot be
+read.
 """
 
 import asyncio
@@ -11,6 +13,8 @@ import httptools
 
 from waypost.doors.answers import CLOSE, CONTINUE, KEEP, KEEP_1_0, Answers
 from waypost.doors.commit import GroupCommit
+from waypost.doors.inbox import Inbox
+from waypost.doors.known_heads import KnownHeads
 from waypost.settings import DoorSettings
 
 PIPELINED_MAX = 256  # requests of one connection that wait for answers before it is read no further
@@ -45,6 +49,8 @@ class Owner(Protocol):
     is_draining: bool
     tick_ms: float
     direct_answers: int
+    known_heads: KnownHeads
+    inbox: Inbox
 
     def handle(self, connection: "Connection") -> None:
         """A whole request stands in the connection's fields; leads to one `respond` or one `commit.add`."""
@@ -61,16 +67,19 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_dropped_bytes",
+        "_ended",
         "_fed_bytes",
         "_feed",
-        "_has_ended_one",
         "_head_bytes",
         "_is_clogged",
         "_is_deaf",
         "_is_half_closed",
         "_is_paused",
+        "_kept_headers",
+        "_known",
         "_owner",
         "_parser",
+        "_put",
         "address",
         "began_ms",
         "body",
@@ -87,8 +96,10 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
-        self._parser: Any = httptools.HttpRequestParser(self)
-        self._feed: Any = self._parser.feed_data
+        self._put = owner.inbox.put
+        self._known = owner.known_heads.find
+        self._parser: Any = None  # made for the first request that needs one
+        self._feed: Any = None
         self.transport: asyncio.Transport | None = None
         self.address = ""
         self.url = b""
@@ -107,8 +118,9 @@ class Connection(asyncio.Protocol):
         self._is_paused = False
         self._is_clogged = False  # the client does not read
         self._fed_bytes = 0  # of the head that is being read, where it is known that they are its own
-        self._has_ended_one = False  # whether the piece that came last held a request's end
+        self._ended = 0  # requests whose end was in the piece that came last
         self._dropped_bytes = 0
+        self._kept_headers: dict[bytes, bytes] | None = None  # of the last request, if the like of it may be known
 
     # --- asyncio's side ------------------------------------------------------------------------------
 
@@ -127,29 +139,18 @@ class Connection(asyncio.Protocol):
                 self.refuse("too_many_connections")
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._owner.inbox.empty()
         self._owner.connections.discard(self)
         self.transport = None
         self.is_closing = True
         self._parser = self._feed = None  # the parser holds this object's methods: a ring, broken here
 
     def data_received(self, data: bytes) -> None:
-        if self._is_deaf:
-            self._linger(len(data))
-            return
-        self._has_ended_one = False
-        try:
-            self._feed(data)
-        except httptools.HttpParserUpgrade:
-            self.in_request = False
-            self.close_politely()  # answered in HTTP/1.1 already; another protocol is not spoken here
-        except httptools.HttpParserError as error:
-            self._unparsed(error, data)
-        else:
-            if self.in_request and not self.is_head_done:
-                self._bound_head(0 if self._has_ended_one else len(data))
+        self._put(self, data)
 
     def eof_received(self) -> bool:
         # A half-closed client may still wait for answers: they are written before the connection is closed.
+        self._owner.inbox.empty()
         self.is_closing = True
         self._is_half_closed = True
         return self.pending > 0
@@ -163,6 +164,53 @@ class Connection(asyncio.Protocol):
         self._is_clogged = False
         if self.pending < PIPELINED_MAX:
             self._pause(False)
+
+    # --- requests ------------------------------------------------------------------------------------
+
+    def take(self, data: bytes) -> None:
+        """See `inbox.Taker`."""
+        if self.in_request or self.is_closing:
+            self._parse(data)
+            return
+        known = self._known(data)
+        if known is None:
+            self._parse(data)
+            return
+        own = self.headers
+        self.url, self.headers = known
+        self.method = b"GET"
+        self.mode = KEEP
+        try:
+            self._owner.handle(self)
+        except Exception as error:
+            self._crashed(error)
+        self.url = b""
+        self.headers = own
+        self.began_ms = self._owner.tick_ms
+
+    def _parse(self, data: bytes) -> None:
+        if self._is_deaf:
+            self._linger(len(data))
+            return
+        if self._feed is None:
+            self._parser = httptools.HttpRequestParser(self)
+            self._feed = self._parser.feed_data
+        was_between = not self.in_request
+        self._ended = 0
+        try:
+            self._feed(data)
+        except httptools.HttpParserUpgrade:
+            self.in_request = False
+            self.close_politely()  # answered in HTTP/1.1 already; another protocol is not spoken here
+        except httptools.HttpParserError as error:
+            self._unparsed(error, data)
+        else:
+            if self.in_request:
+                if not self.is_head_done:
+                    self._bound_head(0 if self._ended else len(data))
+            elif was_between and self._ended == 1 and self._kept_headers is not None:
+                self._owner.known_heads.keep(data, self._kept_headers)
+        self._kept_headers = None
 
     # --- the parser's side ---------------------------------------------------------------------------
 
@@ -215,11 +263,14 @@ class Connection(asyncio.Protocol):
         if mode == CLOSE:
             self.is_closing = True
         self.mode = mode
+        pending = self.pending
         try:
             owner.handle(self)
         except Exception as error:
-            owner.note_crash(self, error)
-            self.respond(owner.answers.error("internal_error", mode))
+            self._crashed(error)
+        if mode == KEEP and self.pending > pending and not self.body and b"expect" not in self.headers:
+            self._kept_headers = self.headers
+            self.headers = {}
         self._reset()
 
     # --- answers -------------------------------------------------------------------------------------
@@ -288,13 +339,17 @@ class Connection(asyncio.Protocol):
 
     # --- within --------------------------------------------------------------------------------------
 
+    def _crashed(self, error: Exception) -> None:
+        self._owner.note_crash(self, error)
+        self.respond(self._owner.answers.error("internal_error", self.mode))
+
     def _reset(self) -> None:
         self.url = b""
         self.in_request = False
         self.is_head_done = False
         self._head_bytes = 0
         self._fed_bytes = 0
-        self._has_ended_one = True
+        self._ended += 1
         self.began_ms = self._owner.tick_ms
         if self.headers:
             self.headers = {}

@@ -1,0 +1,60 @@
+"""What all connections have read in one turn of the loop, taken in together before the commit of that turn begins.
+
+Between two reads lies a system call, after which the interpreter finds its caches cold; requests that are handled one
+after the other cost about half. Measured: docs/decisions/0015-known-heads.md.
+
+Owns: the pieces of the turn, in the order in which they came. Reads and writes nothing else. Never holds more than
+small pieces, and none beyond the turn.
+"""
+
+import asyncio
+from typing import Protocol
+
+from waypost.telemetry.log import logger
+
+PIECE_BYTES_MAX = 4096  # a larger piece is not kept waiting: all is taken in at once
+
+
+class Taker(Protocol):
+    """A connection."""
+
+    def take(self, data: bytes) -> None:
+        """Handles what was read."""
+
+    def abort(self) -> None:
+        """Ends the connection."""
+
+
+class Inbox:
+    """`put` is called for each read, `empty` at the end of the turn and before anything that ends a connection."""
+
+    __slots__ = ("_log", "_loop", "_pieces")
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pieces: list[tuple[Taker, bytes]] = []
+        self._log = logger("doors")
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Names the loop whose turns these are."""
+        self._loop = loop
+
+    def put(self, taker: Taker, data: bytes) -> None:
+        """Takes a piece; a large one empties the inbox, so that its bound is small pieces."""
+        pieces = self._pieces
+        pieces.append((taker, data))
+        if len(data) > PIECE_BYTES_MAX:
+            self.empty()
+        elif len(pieces) == 1:
+            assert self._loop is not None
+            self._loop.call_soon(self.empty)
+
+    def empty(self) -> None:
+        """Hands each piece to its connection."""
+        pieces, self._pieces = self._pieces, []
+        for taker, data in pieces:
+            try:
+                taker.take(data)
+            except Exception:  # a mistake of ours: costs this connection, not the others
+                self._log.exception("take_failed")
+                taker.abort()

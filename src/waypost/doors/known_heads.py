@@ -1,0 +1,56 @@
+"""Heads that the parser has read before: what follows the target of a GET, byte for byte, and what was found in it.
+
+A caller's system sends the same header lines with each call. What the parser makes of a request depends on the target
+only in that the target must be sound; so a request whose rest is known, and whose target has nothing but plain
+characters, needs no parser. Everything else goes through it. Measured: docs/decisions/0015-known-heads.md.
+
+Owns: the memo, which is the door's and bounded. Reads and writes nothing else. Never holds a request with a body, nor
+one behind which the connection is closed.
+"""
+
+HEADS_MAX = 512
+REQUEST_BYTES_MAX = 2048  # a longer request is parsed
+_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+PLAIN = _LETTERS + b"/?&=%.-_~+:,;@!$'()*|{}[]"  # what a target may consist of; other bytes are the parser's to judge
+_VERSION = b"HTTP/1.1\r\n"
+
+
+class KnownHeads:
+    """`find` is on the hottest way of a door; `keep` is called once a head."""
+
+    __slots__ = ("_found", "_heads", "_is_open", "_request_bytes_max")
+
+    def __init__(self, url_bytes_max: int) -> None:
+        self._heads: dict[bytes, dict[bytes, bytes]] = {}
+        self._found = self._heads.get
+        self._request_bytes_max = min(REQUEST_BYTES_MAX, url_bytes_max)
+        self._is_open = True
+
+    def find(self, data: bytes) -> tuple[bytes, dict[bytes, bytes]] | None:
+        """Target and headers of the one request that `data` is, if the parser need not be asked."""
+        if len(data) > self._request_bytes_max:
+            return None
+        parts = data.split(b" ", 2)
+        if len(parts) != 3:
+            return None
+        method, target, rest = parts
+        headers = self._found(rest)
+        if headers is None or method != b"GET" or target[:1] != b"/" or target.translate(None, PLAIN):
+            return None
+        return target, headers
+
+    def keep(self, data: bytes, headers: dict[bytes, bytes]) -> None:
+        """`data` was exactly one GET without a body, and its connection stays open behind it."""
+        parts = data.split(b" ", 2)
+        if not self._is_open or len(parts) != 3 or len(data) > self._request_bytes_max:
+            return
+        method, _, rest = parts
+        if method == b"GET" and rest.startswith(_VERSION):
+            if len(self._heads) >= HEADS_MAX:
+                self._heads.clear()
+            self._heads[rest] = headers
+
+    def close(self) -> None:
+        """Forgets all, and keeps nothing from now on: in a drain connections are closed behind a request."""
+        self._is_open = False
+        self._heads.clear()
