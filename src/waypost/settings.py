@@ -205,5 +205,8 @@ def _check(settings: Settings, place: str) -> None:
     ):
         if value < 1:
             raise WaypostError("bad_settings", "must be at least 1", place=f"{place}: [{section_name}] {name}")
+    if settings.journal.disk_bytes_max < 2 * settings.journal.segment_bytes_max:
+        detail = "must be at least twice segment_bytes_max: the segment that is written to is never dropped"
+        raise WaypostError("bad_settings", detail, place=f"{place}: [journal] disk_bytes_max")
     if not settings.pipeline.sum_max.isdecimal():
         raise WaypostError("bad_settings", "must be a whole number in quotes", place=f"{place}: [pipeline] sum_max")

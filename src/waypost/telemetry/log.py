@@ -4,6 +4,7 @@ Owns: structlog's configuration. Every process calls `configure` once; rooms cal
 Never logs a secret: callers redact before they log.
 """
 
+import contextlib
 import sys
 from typing import Any, TextIO, cast
 
@@ -11,13 +12,19 @@ import structlog
 
 
 class _Stderr:
-    """Whatever stderr is at the time of writing: it may be replaced after the configuration."""
+    """Whatever stderr is at the time of writing: it may be replaced after the configuration.
+
+    A line that cannot be written is lost: a full disk, which is when most is logged, must not end who logs.
+    """
 
     def write(self, text: str) -> int:
-        return sys.stderr.write(text)
+        with contextlib.suppress(OSError):
+            sys.stderr.write(text)
+        return len(text)
 
     def flush(self) -> None:
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
 
 
 def configure(role: str, *, json_lines: bool | None = None) -> None:

@@ -2,9 +2,12 @@
 
 Owns: `journal/SOURCE/START.db` and the writer's lock beside them. A segment is named by its first position; when it
 is closed the next one starts where it ends. Never decides who has finished reading: positions come from the caller.
+Never waits for a reader, and never writes on in a segment that has met an I/O error
+(docs/decisions/0016-journal-under-stress.md).
 """
 
 import contextlib
+import errno
 import fcntl
 import itertools
 import os
@@ -22,6 +25,9 @@ from waypost.ports.feed import Block, Head
 from waypost.settings import JournalSettings
 
 _SIDE_FILES = ("", "-wal", "-shm")
+# Errors that say that nothing was written, and leave all that was fsynced before as it is.
+_HARMLESS = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def _segments(folder: Path) -> list[int]:
@@ -37,6 +43,14 @@ def _segment_file(folder: Path, start: int) -> Path:
 
 def _bytes_of(file: Path) -> int:
     return sum(side.stat().st_size for side in (Path(f"{file}{end}") for end in _SIDE_FILES) if side.exists())
+
+
+def _is_harmless(error: BaseException | None) -> bool:
+    if isinstance(error, WaypostError):
+        error = error.__cause__
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF in _HARMLESS
+    return isinstance(error, OSError) and error.errno in _NO_ROOM
 
 
 class SqliteJournal:
@@ -55,10 +69,17 @@ class SqliteJournal:
             os.close(self._lock)
             raise WaypostError("journal_in_use", f"journal {source} has another writer", place=source) from error
         self._connection: sqlite3.Connection | None = None
+        self._given_up: sqlite3.Connection | None = None  # what a failure left, until the segment is open anew
+        self._is_doubtful = False  # whether the segment has met an I/O error, or its writer died
         self._start = self._end = self._rows = 0
         self._bytes = self._closed_bytes = 0
         self._last_ms = self._opened_ms = 0
-        self._open_last()
+        try:
+            self._is_doubtful = self._ended_badly()
+            self._open_last()
+        except (sqlite3.Error, OSError) as error:
+            self.close()
+            raise store_error(error, str(self._folder)) from error
 
     @property
     def source(self) -> str:
@@ -109,26 +130,44 @@ class SqliteJournal:
         for start, following in itertools.pairwise(starts):
             if following > below:
                 break
-            for end in reversed(_SIDE_FILES):  # the file itself last: what is left over is a whole segment or none
+            for end in _SIDE_FILES:  # the file itself first: a segment is there whole, or is none
                 Path(f"{_segment_file(self._folder, start)}{end}").unlink(missing_ok=True)
         kept = _segments(self._folder)
+        for left in self._folder.glob("*.db-*"):  # by a crash between two of these unlinks
+            start_text = left.name.partition(".")[0]
+            if start_text.isdigit() and int(start_text) < kept[0]:
+                left.unlink(missing_ok=True)
         self._closed_bytes = sum(_bytes_of(_segment_file(self._folder, start)) for start in kept[:-1])
         return kept[0]
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        if self._connection is not None and not self._is_doubtful:
+            self._checkpoint()  # an empty log says to the next writer that this one ended well
+        for connection in (self._connection, self._given_up):
+            if connection is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.close()
+        self._connection = self._given_up = None
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
 
     def _failed(self, error: Exception) -> WaypostError:
-        """Drops the connection, whose state is unknown now; the next append opens the segment afresh."""
-        if self._connection is not None:
-            with contextlib.suppress(sqlite3.Error):  # it is given up either way
+        """Gives up the connection, whose state is unknown now; the next append opens the segment anew.
+
+        It stays open until then: SQLite has not shown the refused block to anybody, and goes on so while one
+        connection lives. With none left, the next to come would read the log from the disk, and might find it.
+        """
+        self._is_doubtful |= not _is_harmless(error)
+        if self._given_up is None:
+            self._given_up = self._connection
+            if self._given_up is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    self._given_up.rollback()  # and with it the lock
+        elif self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):
                 self._connection.close()
-            self._connection = None
+        self._connection = None
         return WaypostError("journal_unavailable", str(error), place=self._source)
 
     def _check_room(self) -> None:
@@ -137,13 +176,35 @@ class SqliteJournal:
             raise WaypostError("journal_full", f"{held} bytes, the bound is {bound}", place=self._source)
 
     def _prepare(self, at_ms: int) -> None:
-        """Opens the segment afresh after a failure, and begins the next one when it is time."""
+        """Opens the segment anew after a failure, and begins the next one when it is time."""
         if self._connection is None:
-            self._open_last()
+            self._reopen()
         if self._rows and (
-            self._bytes >= self._settings.segment_bytes_max or at_ms - self._opened_ms >= self._settings.segment_age_ms
+            self._is_doubtful
+            or self._bytes >= self._settings.segment_bytes_max
+            or at_ms - self._opened_ms >= self._settings.segment_age_ms
         ):
             self._roll()
+        self._is_doubtful = False
+
+    def _reopen(self) -> None:
+        """Opens anew what a failure left."""
+        acknowledged = self._end
+        self._open_last()
+        if self._end < acknowledged:
+            lost = f"positions {self._end} to {acknowledged - 1} were acknowledged and are gone"
+            self._end = acknowledged
+            raise WaypostError("store_corrupt", lost, place=self._source)
+        if self._given_up is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._given_up.close()
+            self._given_up = None
+
+    def _ended_badly(self) -> bool:
+        """Whether the writer before left a log: it died, or a reader was at it (which cannot be told apart)."""
+        starts = _segments(self._folder)
+        log = Path(f"{_segment_file(self._folder, starts[-1])}-wal") if starts else None
+        return log is not None and log.exists() and log.stat().st_size > 0
 
     def _open_last(self) -> None:
         starts = _segments(self._folder)
@@ -155,7 +216,8 @@ class SqliteJournal:
 
     def _open(self, start: int) -> None:
         if self._connection is not None:
-            self._connection.close()
+            connection, self._connection = self._connection, None
+            connection.close()
         file = _segment_file(self._folder, start)
         is_new = not file.exists()
         self._connection = connect(file)
@@ -178,14 +240,22 @@ class SqliteJournal:
         self._opened_ms = self._clock.now_ms()
 
     def _roll(self) -> None:
+        """Closes the segment, which takes an fsync of all that it holds that succeeds, and begins the next."""
         assert self._connection is not None
         self._connection.execute("BEGIN IMMEDIATE")
         self._table.close_segment()
         self._connection.execute("COMMIT")
-        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._checkpoint()
         closed = _bytes_of(_segment_file(self._folder, self._start))
         self._open(self._end)
         self._closed_bytes += closed
+
+    def _checkpoint(self) -> None:
+        """Empties the log into the file, unless a reader is at it: one that stands still holds up nobody."""
+        assert self._connection is not None
+        with contextlib.suppress(sqlite3.Error):  # what is in the log is durable there
+            self._connection.execute("PRAGMA busy_timeout=0")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
 
 class SqliteFeed:
