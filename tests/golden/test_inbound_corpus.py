@@ -18,6 +18,7 @@ from waypost.model.ids import ClickIdCodec
 from waypost.stages.case import Intake, Where
 from waypost.stages.checks import CheckLimits
 from waypost.stages.judgement import judge
+from waypost.stages.rules import RuleBook
 
 CLICK = click(START_MS)
 
@@ -33,7 +34,8 @@ def judged(query: str) -> Decision:
         case.name_click(found)
         case.click = CLICK
     Intake(view).resolve(case, view)
-    return judge(case, {}, CheckLimits(START_MS + 10, 86_400_000, Decimal(10**9)), 1).decision
+    limits = CheckLimits(START_MS + 10, 86_400_000, Decimal(10**9))
+    return judge(case, {}, limits, 1, RuleBook(view)).decision
 
 
 CALLS = [sent for network in NETWORKS for sent in calls_of(network, click_id(CLICK))]

@@ -27,7 +27,7 @@ def test_every_other_answer_is_tried_again(status: int) -> None:
 
 
 def test_gone_is_final() -> None:
-    assert judged(status=410) == (SendResult.GIVEN_UP, "http_status", 0)
+    assert judged(status=410) == (SendResult.GIVEN_UP, "status_final", 0)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from waypost.model.partition import NO_PARTITION, partition_of
 from waypost.stages.case import Case, Intake, Where, is_waiting_for_click
 from waypost.stages.checks import CHECKS, OTHER_CODES, Check, CheckLimits, run_checks
 from waypost.stages.judgement import Judgement, judge
+from waypost.stages.rules import RuleBook
 
 CODEC = ClickIdCodec(RING)
 NOW_MS = START_MS + 120_000
@@ -47,7 +48,7 @@ def judged(
     asked = call(at_ms, query.replace("{id}", click_id(one))) if frame is None else frame
     case = open_case(asked, one, view or design_view())
     case.existing = existing
-    return judge(case, counters or {}, LIMITS, 1)
+    return judge(case, counters or {}, LIMITS, 1, RuleBook(view or design_view()))
 
 
 def letters(judgement: Judgement) -> dict[str, str]:
@@ -116,7 +117,10 @@ REFUSALS = [
     ("click_id={id}&goal=purchase", "sum_missing"),
     ("click_id={id}&goal=install&payout=abc", "payout_malformed"),
     ("click_id={id}&goal=install&payout=-3", "payout_malformed"),
-    ("click_id={id}&goal=install&payout=1,2&currency=usd,eur", "payout_malformed"),
+    ("click_id={id}&goal=install&payout=1,2,3&currency=usd,eur", "payout_malformed"),
+    ("click_id={id}&goal=install&payout=7,50", "payout_malformed"),
+    ("click_id={id}&goal=install&payout=1,x&currency=usd,eur", "payout_malformed"),
+    ("click_id={id}&goal=install&status=reg,dep,lead", "status_unknown"),
 ]
 
 
@@ -187,7 +191,7 @@ def test_a_goal_that_came_later_is_said_to_have_come_later() -> None:
     case.name_click(found)
     case.click = one
     Intake(new).resolve(case, old)
-    decision = judge(case, {}, LIMITS, 2).decision
+    decision = judge(case, {}, LIMITS, 2, RuleBook(design_view())).decision
     assert decision.code == "goal_unknown" and "after the click" in decision.details["goal_known"]
     assert (decision.terms_catalog, decision.catalog) == (1, 2)
 
@@ -215,14 +219,14 @@ def test_a_missing_click_waits_unless_waiting_has_ended() -> None:
     assert is_waiting_for_click(case)
     case.final_code = "click_not_found"
     assert not is_waiting_for_click(case)
-    assert judge(case, {}, LIMITS, 1).decision.code == "click_not_found"
+    assert judge(case, {}, LIMITS, 1, RuleBook(design_view())).decision.code == "click_not_found"
 
 
 def test_an_unrecorded_click_is_credited_from_its_id() -> None:
     one = click(START_MS, flags=FLAG_UNRECORDED)
     case = open_case(call(START_MS + 5, f"click_id={click_id(one)}&goal=install"), None, design_view())
     assert not is_waiting_for_click(case)
-    judgement = judge(case, {}, LIMITS, 1)
+    judgement = judge(case, {}, LIMITS, 1, RuleBook(design_view()))
     assert judgement.decision.verdict is Verdict.NEW and judgement.decision.partner == 1
     assert judgement.postbacks[0].values["sub1"] == ""
     assert "unavailable" in judgement.decision.details["click_found"]

@@ -12,13 +12,14 @@ marked. While a commit fails nothing new is sent, and the same commit is tried a
 
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
 
-from waypost.catalog.model import Delivery
-from waypost.catalog.view import CatalogView
+from waypost.courier.dispatch import Dispatch
+from waypost.courier.landing import Flight, Landed, land
 from waypost.courier.latency import LatencyWindow
-from waypost.courier.render import Renderer, redacted
-from waypost.courier.schedule import Lane, Schedule, Waiting
+from waypost.courier.policies import Policies
+from waypost.courier.render import Renderer
+from waypost.courier.schedule import Bundle, Lane, Schedule, Waiting
+from waypost.courier.secrets import Resolve
 from waypost.errors import WaypostError
 from waypost.model.frames import Attempt, AttemptReason, Outcome, PostbackOut, SendResult, SetAside
 from waypost.model.wire import Decoded, decode_block, decode_frame, encode_frame, split_block
@@ -26,9 +27,8 @@ from waypost.ports.catalog_source import CatalogSource
 from waypost.ports.clock import Clock
 from waypost.ports.feed import Block, Feed, Journal, Positions
 from waypost.ports.lanes import ItemState, LaneBatch, LaneItem, Lanes
-from waypost.ports.sender import Sender, SendReport, SendRequest
+from waypost.ports.sender import Sender, SendReport
 from waypost.settings import CourierSettings
-from waypost.stages.lanes import RetryPolicy, judge
 from waypost.telemetry.log import logger
 from waypost.telemetry.stats import Stats
 
@@ -42,36 +42,6 @@ _LOOK_AHEAD = 64  # postbacks taken in a cycle beyond what there is room for, to
 _STOPS = frozenset({"fenced", "store_out_of_order", "store_corrupt", "wire_version"})  # trying again cannot help
 
 _log = logger("courier")
-
-
-class _Policy(NamedTuple):
-    """How a partner's lane sends, catalog and settings taken together."""
-
-    name: str
-    concurrency: int
-    connect_timeout_ms: int
-    total_timeout_ms: int
-    retry: RetryPolicy
-
-
-class _Flight(NamedTuple):
-    """An attempt between its intent and its report."""
-
-    lane: Lane
-    item: Waiting
-    attempt: int
-    reason: AttemptReason
-    at_ms: int
-    method: str
-    url: str
-
-
-class _Landed(NamedTuple):
-    """An attempt that ended: its frame for the journal and what it means for the lane."""
-
-    lane: Lane
-    frame: bytes
-    outcome: Outcome
 
 
 class Courier:
@@ -91,23 +61,26 @@ class Courier:
         stats: Stats,
         positions: Positions,
         shard: int = 0,
+        resolve: Resolve = str,
     ) -> None:
-        """`own_feed` reads what `journal` wrote; `shard` is the number of the lanes' shard."""
+        """`own_feed` reads what `journal` wrote; `shard` is the number of the lanes' shard; `resolve` answers a secret
+        for a reference to it."""
         self._outbox, self._lanes, self._journal, self._own_feed = outbox, lanes, journal, own_feed
         self._catalogs, self._sender, self._settings = catalogs, sender, settings
         self._clock, self._stats, self._positions = clock, stats, positions
         self._reader = "courier" if settings.shards == 1 else f"courier-{shard}"  # as which positions are published
         self._keeps_unreadable = shard == 0  # one courier of all sets aside what no lane can be known of
-        self._renderer = Renderer(catalogs)
-        self._schedule = Schedule(lanes, settings.lane_memory_max, self._concurrency_of)
-        self._view: CatalogView | None = None
-        self._policies: dict[int, _Policy] = {}
-        self._flights: dict[int, _Flight] = {}  # by place in the outbox; in order of their intents
-        self._landed: list[_Landed] = []  # ended, not in the journal yet
+        renderer = Renderer(catalogs)
+        self._schedule = Schedule(lanes, settings.lane_memory_max, self._concurrency_of, renderer.batch_of)
+        self._policies = Policies(settings)
+        self._flights: dict[int, Flight] = {}  # by place in the outbox; in order of their intents
+        self._dispatch = Dispatch(renderer, self._policies, self._flights, settings, clock, stats, resolve)
+        self._landed: list[Landed] = []  # ended, not in the journal yet
         self._aside: list[bytes] = []  # frames set aside, not in the journal yet
         self._batch: LaneBatch | None = None  # not committed yet
-        self._batch_landed: list[_Landed] = []
-        self._picked: list[tuple[Lane, Waiting]] = []  # whose intents the batch holds
+        self._batch_landed: list[Landed] = []
+        self._delayed: list[tuple[int, int]] = []  # (lane, due_ms) of what the batch takes and nobody sends yet
+        self._picked: list[tuple[Lane, Waiting | Bundle]] = []  # whose intents the batch holds
         self._picked_ms = 0
         self._inbox: deque[tuple[int, Decoded, bytes]] = deque()  # read from the outbox, not taken yet
         self._ahead: dict[int, int] = {}  # how many of each lane's are in the inbox
@@ -252,59 +225,42 @@ class Courier:
     # --- the cycle -----------------------------------------------------------------------------------
 
     def _land(self, reports: list[SendReport]) -> int:
-        """Turns reports into frames and outcomes."""
+        """Turns reports into frames and outcomes; answers how many attempts ended."""
         if not reports:
             return 0
         now_ms = self._clock.now_ms()
         values = self._stats.values
+        kept_max, tokens = self._settings.body_kept_bytes_max, self._dispatch.tokens
+        ended = 0
         for report in reports:
+            if report.token < 0:  # no attempt, but a token that attempts wait for
+                reports += self._token_landed(report)
+                continue
             flight = self._flights.pop(report.token)
-            lane, item = flight.lane, flight.item
-            post = item.post
-            result, code, due_ms = judge(
-                code=report.code,
-                status=report.status,
-                retry_after=report.retry_after,
-                id=post.id,
-                attempt=flight.attempt,
-                now_ms=now_ms,
-                policy=self._policy(post.partner).retry,
-            )
-            outcome = Outcome(post.id, item.seq, flight.attempt, result, code, due_ms)
-            attempt = Attempt(
-                post.lane,
-                post.partner,
-                flight.at_ms,
-                flight.reason,
-                flight.method,
-                redacted(flight.url),
-                (outcome,),
-                report.status,
-                report.address,
-                report.code,
-                report.detail,
-                report.dns_us,
-                report.connect_us,
-                report.tls_us,
-                report.first_byte_us,
-                report.total_us,
-                report.reused,
-                report.body,
-                post.test,
-            )
-            self._landed.append(_Landed(lane, encode_frame(attempt), outcome))
+            lane, post = flight.lane, flight.item.post
+            landed = land(report, flight, now_ms, self._policies.of(post.partner).retry, kept_max, tokens)
+            ended += 1
+            self._landed.append(landed)
             self._schedule.freed(lane)
-            if result is SendResult.DELIVERED:
-                latency_ms = now_ms - post.accepted_ms
-                lane.delivered += 1
-                lane.latency.add(latency_ms)
-                self._latency.add(latency_ms)
-                values["courier_delivered"] += 1
-            else:
-                lane.failed += 1
-                values["courier_retries" if result is SendResult.RETRY else "courier_given_up"] += 1
-        values["courier_attempts"] += len(reports)
-        return len(reports)
+            for outcome in landed.outcomes:
+                if outcome.result is SendResult.DELIVERED:
+                    latency_ms = now_ms - post.accepted_ms
+                    lane.delivered += 1
+                    lane.latency.add(latency_ms)
+                    self._latency.add(latency_ms)
+                    values["courier_delivered"] += 1
+                else:
+                    lane.failed += 1
+                    values["courier_retries" if outcome.result is SendResult.RETRY else "courier_given_up"] += 1
+        values["courier_attempts"] += ended
+        return ended
+
+    def _token_landed(self, report: SendReport) -> list[SendReport]:
+        """Sends what waited for a token; answers reports of what cannot be sent without it."""
+        requests, failed = self._dispatch.token_landed(report)
+        if requests:
+            self._sender.submit(requests)
+        return failed
 
     def _record(self) -> None:
         """Appends what has landed to the journal, and plans its outcomes for the lanes."""
@@ -320,7 +276,7 @@ class Courier:
             source=self._journal.source,
             outcomes_start=self._outcome_position,  # before `start` where an append seemed to fail: the same frames
             outcomes_end=start + len(frames),
-            outcomes=[one.outcome for one in landed],
+            outcomes=[outcome for one in landed for outcome in one.outcomes],
         )
         self._batch_landed = landed
 
@@ -332,7 +288,11 @@ class Courier:
         picked = self._schedule.pick(room) if room > 0 else []
         if picked:
             at_ms = max(self._clock.now_ms(), self._journal.last_ms)
-            batch.intents = [(item.seq, item.attempt + 1, at_ms) for _, item in picked]
+            batch.intents = [
+                (one.seq, one.attempt + 1, at_ms)
+                for _, item in picked
+                for one in (item.items if type(item) is Bundle else (item,))
+            ]
             self._picked, self._picked_ms = picked, at_ms
         if picked or batch.taken_end > batch.taken_start:
             self._batch = batch
@@ -351,6 +311,7 @@ class Courier:
         share = self._settings.in_flight_max // max(1, len(ahead))
         extra = _LOOK_AHEAD if len(ahead) == 1 else 0
         start, end = self._position, self._position
+        now_ms = self._clock.now_ms()
         taken: list[LaneItem] = []
         while inbox and (wanted > 0 or extra > 0):
             extra -= 1
@@ -362,8 +323,12 @@ class Courier:
                     ahead[lane] -= 1
                     if not ahead[lane]:
                         del ahead[lane]
-                    taken.append(LaneItem(seq, lane, frame.id, ItemState.QUEUED, 0, 0, 0, raw))
-                    wanted -= add(seq, frame, share)
+                    due_ms = frame.due_ms if frame.due_ms > now_ms else 0
+                    taken.append(LaneItem(seq, lane, frame.id, ItemState.QUEUED, 0, due_ms, 0, raw))
+                    if due_ms:
+                        self._delayed.append((lane, due_ms))
+                    else:
+                        wanted -= add(seq, frame, share)
             elif self._keeps_unreadable:
                 self._set_aside(seq, getattr(frame, "raw", b""), getattr(frame, "why", "no postback"))
         batch.taken_start, batch.taken_end, batch.taken = start, end, taken
@@ -408,44 +373,26 @@ class Courier:
         self._outcome_position = max(self._outcome_position, self._batch.outcomes_end)
         self._batch = None
         landed, self._batch_landed = self._batch_landed, []
-        for lane, _, outcome in landed:
-            if outcome.result is SendResult.RETRY:
-                lane.queued += 1
-                self._schedule.retry(lane, outcome.next_due_ms)
-            elif outcome.result is SendResult.GIVEN_UP:
-                lane.dead += 1
+        for lane, _, outcomes in landed:
+            for outcome in outcomes:
+                if outcome.result is SendResult.RETRY:
+                    lane.queued += 1
+                    self._schedule.retry(lane, outcome.next_due_ms)
+                elif outcome.result is SendResult.GIVEN_UP:
+                    lane.dead += 1
+        delayed, self._delayed = self._delayed, []
+        for number, due_ms in delayed:
+            waiting = self._schedule.lane(number)
+            waiting.queued += 1
+            self._schedule.retry(waiting, due_ms)
         picked, self._picked = self._picked, []
         if picked:
             self._begin(picked, self._picked_ms)
         return len(picked)
 
-    def _begin(self, picked: list[tuple[Lane, Waiting]], at_ms: int) -> None:
+    def _begin(self, picked: list[tuple[Lane, Waiting | Bundle]], at_ms: int) -> None:
         """Renders and submits. What cannot be rendered lands at once."""
-        requests: list[SendRequest] = []
-        failed: list[SendReport] = []
-        flights, render = self._flights, self._renderer.render
-        repeats = 0
-        for lane, item in picked:
-            post = item.post
-            attempt = item.attempt + 1
-            reason = AttemptReason.FIRST
-            if attempt > 1:
-                reason = AttemptReason.UNKNOWN_AFTER_CRASH if item.unknown else AttemptReason.RETRY
-                repeats += 1
-            try:
-                method, url, headers, body = render(
-                    post, attempt=attempt, reason=reason, first_ms=item.first_ms or at_ms
-                )
-            except WaypostError as error:
-                flights[item.seq] = _Flight(lane, item, attempt, reason, at_ms, "", "")
-                failed.append(_not_sent(item.seq, error))
-                continue
-            flights[item.seq] = _Flight(lane, item, attempt, reason, at_ms, method, url)
-            policy = self._policy(post.partner)
-            requests.append(
-                SendRequest(item.seq, method, url, headers, body, policy.connect_timeout_ms, policy.total_timeout_ms)
-            )
-        self._stats.values["courier_repeats"] += repeats
+        requests, failed = self._dispatch.begin(picked, at_ms)
         if requests:
             self._sender.submit(requests)
         if failed:
@@ -471,33 +418,12 @@ class Courier:
     def _look_at_catalog(self) -> None:
         version = self._catalogs.current()
         if version and version != self._schedule.version:
-            self._view = self._catalogs.open(version)
-            self._policies.clear()
+            self._policies.follow(self._catalogs.open(version))
             self._schedule.version = version
             self._stats.set("catalog_version", version)
 
     def _concurrency_of(self, lane: int) -> tuple[int, int]:
-        return self._policy(lane).concurrency, self._schedule.version
-
-    def _policy(self, number: int) -> _Policy:
-        """A partner's policy by the catalog in force: what an operator changes holds for what is queued already."""
-        policy = self._policies.get(number)
-        if policy is None:
-            partner = self._view.partner(number) if self._view is not None else None
-            delivery = partner.delivery if partner is not None else Delivery()
-            ours = self._settings
-            schedule_ms, jitter = delivery.retry_schedule_ms, delivery.retry_jitter
-            policy = self._policies[number] = _Policy(
-                partner.name if partner is not None else str(number),
-                max(1, delivery.concurrency or ours.lane_concurrency),
-                delivery.connect_timeout_ms or ours.connect_timeout_ms,
-                delivery.total_timeout_ms or ours.total_timeout_ms,
-                RetryPolicy(
-                    ours.retry_schedule_ms if schedule_ms is None else schedule_ms,
-                    ours.retry_jitter if jitter is None else jitter,
-                ),
-            )
-        return policy
+        return self._policies.of(lane).concurrency, self._schedule.version
 
     # --- each second ---------------------------------------------------------------------------------
 
@@ -556,7 +482,9 @@ class Courier:
         ):
             stats.set(name, value)
         busiest = sorted(lanes, key=lambda lane: (lane.queued + lane.in_flight, lane.delivered), reverse=True)
-        stats.details["lanes"] = {self._policy(lane.number).name: _shown(lane) for lane in busiest[:_LANES_SHOWN_MAX]}
+        stats.details["lanes"] = {
+            self._policies.of(lane.number).name: _shown(lane) for lane in busiest[:_LANES_SHOWN_MAX]
+        }
         self._latency.roll()
         for lane in lanes:
             lane.latency.roll()
@@ -583,8 +511,3 @@ def _shown(lane: Lane) -> dict[str, float]:
         "latency_p50_ms": p50_ms,
         "latency_p99_ms": p99_ms,
     }
-
-
-def _not_sent(token: int, error: WaypostError) -> SendReport:
-    """The report of an attempt that ended before anything was sent."""
-    return SendReport(token, error.code, error.detail, 0, "", 0, 0, 0, 0, 0, False, False, b"", "")

@@ -248,8 +248,10 @@ class _Slot:
         "_body",
         "_bytes",
         "_bytes_max",
+        "_certificate",
         "_connect_timeout_ms",
         "_guard",
+        "_keep",
         "_kept_max",
         "_method",
         "_opened",
@@ -264,7 +266,8 @@ class _Slot:
     def __init__(self, settings: CourierSettings, guard: AddressGuard, waiter: "_Waiter") -> None:
         self._guard = guard
         self._waiter = waiter
-        self._kept_max = settings.body_kept_bytes_max
+        self._keep = self._kept_max = settings.body_kept_bytes_max
+        self._certificate = ("", "")
         self._bytes_max = settings.response_bytes_max
         self._method = "GET"
         self._connect_timeout_ms = self._total_timeout_ms = -1
@@ -298,6 +301,9 @@ class _Slot:
         if request.total_timeout_ms != self._total_timeout_ms:
             self._total_timeout_ms = request.total_timeout_ms
             easy.setopt(pycurl.TIMEOUT_MS, max(1, request.total_timeout_ms))  # 0 would mean none
+        self._keep = request.body_bytes or self._kept_max
+        if request.certificate != self._certificate[0] or request.key != self._certificate[1]:
+            self._prepare_certificate(request.certificate, request.key)
 
     def _prepare_method(self, request: SendRequest) -> None:
         easy = self.easy
@@ -310,6 +316,16 @@ class _Slot:
         easy.setopt(pycurl.POSTFIELDS, request.body)
         if request.method != "POST":
             easy.setopt(pycurl.CUSTOMREQUEST, request.method)
+
+    def _prepare_certificate(self, certificate: str, key: str) -> None:
+        """libcurl keeps connections apart by what the client shows, so no other request travels on this one's."""
+        self._certificate = (certificate, key)
+        if not certificate:
+            self.easy.unsetopt(pycurl.SSLCERT)
+            self.easy.unsetopt(pycurl.SSLKEY)
+            return
+        self.easy.setopt(pycurl.SSLCERT, certificate)
+        self.easy.setopt(pycurl.SSLKEY, key or certificate)
 
     # --- callbacks -----------------------------------------------------------------------------------
 
@@ -344,8 +360,8 @@ class _Slot:
     def _take_body(self, data: bytes) -> int | None:
         """Takes a piece of the answer's body; 0 stops the transfer."""
         self._bytes += len(data)
-        if len(self._body) < self._kept_max:
-            self._body += data[: self._kept_max - len(self._body)]
+        if len(self._body) < self._keep:
+            self._body += data[: self._keep - len(self._body)]
         return None if self._bytes <= self._bytes_max else 0
 
     # --- the end -------------------------------------------------------------------------------------

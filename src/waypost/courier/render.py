@@ -7,42 +7,65 @@ versions. Never gives a template a value that the pipeline did not commit: besid
 
 import re
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import NamedTuple
 
-from waypost.catalog.model import PostbackRule
+from waypost.catalog.model import Batch, PostbackRule, Success
 from waypost.catalog.templates import body_position
 from waypost.catalog.view import CatalogView
+from waypost.courier.authentication import Proof, Request, Signer
+from waypost.courier.secrets import Secrets
 from waypost.errors import WaypostError
 from waypost.macros.template import Position, Template, compile_applied
 from waypost.model.frames import AttemptReason, PostbackOut
 from waypost.ports.catalog_source import CatalogSource
+from waypost.stages.answers import reads_body
 
 _TEMPLATES_MAX = 20_000
 _VIEWS_MAX = 8
 _ATTEMPT_NAMES = frozenset({"postback_id", "attempt", "is_repeat"})
+_BATCH_BYTES_MAX = 8 << 20
 
 _url = re.compile(r"https?://(?:[!-.0->A-~]*@)?(?:\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._~%-]+)(?::[0-9]{1,5})?(?:[/?#][!-~]*)?").fullmatch  # fmt: skip  # noqa: E501
 _secret = re.compile(r"(?<=://)[^/?#@]*@").sub
 
 
-class Rendered(NamedTuple):
-    """What is sent, but for timeouts and token."""
+class CompiledBatch(NamedTuple):
+    """How a batch is written. `item_id` renders to what the answer may call an item."""
 
-    method: str
-    url: str
-    headers: list[tuple[str, str]]
-    body: bytes
+    batch: Batch
+    head: Template
+    item: Template
+    tail: Template
+    item_id: Template
 
 
-class _Rule(NamedTuple):
-    """A rule's compiled templates."""
+class CompiledRule(NamedTuple):
+    """A rule's compiled templates. What most rules lack is None: a plain one costs nothing for it."""
 
     method: str
     url: Template
     headers: tuple[tuple[str, Template], ...]
     body: Template | None
     per_attempt: bool  # whether a macro of the attempt is used
+    signer: Signer | None
+    success: Success | None
+    batch: CompiledBatch | None
+    reads_body: bool
+    is_plain: bool
+
+
+class Rendered(NamedTuple):
+    """What is sent, but for timeouts and token. `ids` are what an answer may call the items of a batch."""
+
+    method: str
+    url: str
+    headers: list[tuple[str, str]]
+    body: bytes
+    rule: CompiledRule
+    ids: tuple[str, ...] = ()
 
 
 class Renderer:
@@ -50,7 +73,7 @@ class Renderer:
 
     def __init__(self, catalogs: CatalogSource) -> None:
         self._catalogs = catalogs
-        self._rules: OrderedDict[tuple[int, int, int], _Rule] = OrderedDict()
+        self._rules: OrderedDict[tuple[int, int, int], CompiledRule] = OrderedDict()
         self._views: dict[int, CatalogView] = {}
         self._time: tuple[int, str] = (-1, "")
 
@@ -62,47 +85,85 @@ class Renderer:
         rule = self._rule(out)
         values = out.values
         if rule.per_attempt:
-            values = {
-                **values,
-                "postback_id": out.id,
-                "attempt": str(attempt),
-                "is_repeat": "1" if attempt > 1 else "0",
-            }
-        headers = self._own_headers(out, attempt, reason, first_ms)
+            values = _of_attempt(out, attempt)
+        headers = self._own_headers(out.id, out.test, attempt, reason, first_ms)
         try:
             url = rule.url.render(values)
-            for name, template in rule.headers:
-                value = template.render(values)
-                if "\r" in value or "\n" in value or "\0" in value:
-                    raise WaypostError("render_bad_header", f"header {name}", place=out.id)
-                headers.append((name, value))
+            if rule.headers:
+                _add_headers(headers, rule, values, out.id)
             body = rule.body.render(values).encode() if rule.body is not None else b""
         except WaypostError as error:
-            if error.code == "render_bad_header":
-                raise
-            raise WaypostError("render_failed", f"{error.detail} ({error.code})", place=error.place) from error
+            raise _render_error(error) from error
         if not _url(url):
             raise WaypostError("render_bad_url", f"{url[:200]!r} is no http or https URL", place=out.id)
-        return Rendered(rule.method, url, headers, body)
+        return Rendered(rule.method, url, headers, body, rule)
+
+    def render_batch(
+        self, outs: Sequence[PostbackOut], *, attempt: int, reason: AttemptReason, first_ms: int
+    ) -> Rendered:
+        """One request for postbacks of the same rule, of which this is attempt number `attempt`. Raises as above."""
+        first = outs[0]
+        rule = self._rule(first)
+        batch = rule.batch
+        if batch is None:
+            raise WaypostError("template_missing", "the rule has no batch", place=first.id)
+        common = {"attempt": str(attempt), "is_repeat": "1" if attempt > 1 else "0"}
+        headers = self._own_headers(batch_id([out.id for out in outs]), first.test, attempt, reason, first_ms)
+        headers.append(("Waypost-Batch", str(len(outs))))
+        items: list[str] = []
+        ids: list[str] = []
+        try:
+            url = rule.url.render(common)
+            _add_headers(headers, rule, common, first.id)
+            for out in outs:
+                values = _of_attempt(out, attempt)
+                items.append(batch.item.render(values))
+                ids.append(batch.item_id.render(values))
+            text = batch.head.render(common) + batch.batch.separator.join(items) + batch.tail.render(common)
+        except WaypostError as error:
+            raise _render_error(error) from error
+        body = text.encode()
+        if not _url(url) or len(body) > _BATCH_BYTES_MAX:
+            why = f"{url[:200]!r} is no http or https URL" if not _url(url) else f"the batch has {len(body)} bytes"
+            raise WaypostError("render_bad_url" if not _url(url) else "render_failed", why, place=first.id)
+        return Rendered(rule.method, url, headers, body, rule, tuple(ids))
+
+    def batch_of(self, out: PostbackOut) -> tuple[int, int]:
+        """How many postbacks of this one's rule share a request at most, and how long one waits for the others."""
+        try:
+            batch = self._rule(out).batch
+        except WaypostError:
+            batch = None  # what is wrong shows when it is rendered
+        return (batch.batch.count, batch.batch.age_ms) if batch is not None else (1, 0)
+
+    def prove(self, rendered: Rendered, out: PostbackOut, secrets: Secrets, now_ms: int, token: str) -> Proof:
+        """What proves who sends it; `token` is OAuth's, or empty. Raises `auth_secret` or `render_failed`."""
+        assert rendered.rule.signer is not None
+        name = dict(rendered.headers)["Waypost-Id"]
+        request = Request(name, rendered.method, rendered.url, rendered.body)
+        try:
+            return rendered.rule.signer.prove(request, out.values, secrets, now_ms, token)
+        except WaypostError as error:
+            raise error if error.code == "auth_secret" else _render_error(error) from error
 
     def _own_headers(
-        self, out: PostbackOut, attempt: int, reason: AttemptReason, first_ms: int
+        self, id: str, is_test: bool, attempt: int, reason: AttemptReason, first_ms: int
     ) -> list[tuple[str, str]]:
         if self._time[0] != first_ms:
             self._time = (first_ms, time_text(first_ms))
         headers = [
-            ("Waypost-Id", out.id),
+            ("Waypost-Id", id),
             ("Waypost-Attempt", str(attempt)),
             ("Waypost-First-Attempt", self._time[1]),
         ]
         if attempt > 1:
             headers.append(("Waypost-Repeat", "1"))
             headers.append(("Waypost-Repeat-Reason", reason.value))
-        if out.test:
+        if is_test:
             headers.append(("Waypost-Test", "1"))
         return headers
 
-    def _rule(self, out: PostbackOut) -> _Rule:
+    def _rule(self, out: PostbackOut) -> CompiledRule:
         key = (out.catalog, out.partner, out.rule)
         rule = self._rules.get(key)
         if rule is None:
@@ -135,21 +196,75 @@ class Renderer:
         return view
 
 
-def _compiled(rule: PostbackRule) -> _Rule:
+def _of_attempt(out: PostbackOut, attempt: int) -> dict[str, str]:
+    """A postback's values with those that an attempt adds."""
+    return {
+        **out.values,
+        "postback_id": out.id,
+        "attempt": str(attempt),
+        "is_repeat": "1" if attempt > 1 else "0",
+    }
+
+
+def _add_headers(headers: list[tuple[str, str]], rule: CompiledRule, values: Mapping[str, str], place: str) -> None:
+    for name, template in rule.headers:
+        value = template.render(values)
+        if "\r" in value or "\n" in value or "\0" in value:
+            raise WaypostError("render_bad_header", f"header {name}", place=place)
+        headers.append((name, value))
+
+
+def _render_error(error: WaypostError) -> WaypostError:
+    if error.code == "render_bad_header":
+        return error
+    return WaypostError("render_failed", f"{error.detail} ({error.code})", place=error.place)
+
+
+def batch_id(ids: Sequence[str]) -> str:
+    """Names a batch by its items: the same ones again have the same name, others another."""
+    return "b" + blake2b(" ".join(ids).encode(), digest_size=12).hexdigest()
+
+
+def _compiled(rule: PostbackRule) -> CompiledRule:
     content_type = next((value for name, value in rule.headers.items() if name.lower() == "content-type"), "")
+    position = body_position(content_type)
     try:
         url = compile_applied(rule.url, position=Position.URL, place=rule.place)
         headers = tuple(
             (name, compile_applied(value, position=Position.HEADER, place=rule.place))
             for name, value in rule.headers.items()
         )
-        body = None
-        if rule.body:
-            body = compile_applied(rule.body, position=body_position(content_type), place=rule.place)
+        body = compile_applied(rule.body, position=position, place=rule.place) if rule.body and not rule.batch else None
+        batch = (
+            _compiled_batch(rule.batch, position if rule.body else Position.JSON, rule.place) if rule.batch else None
+        )
+        signer = Signer(rule.auth, rule.place) if rule.auth.kind else None
     except WaypostError as error:
         raise WaypostError("render_failed", f"{error.detail} ({error.code})", place=error.place) from error
     used = {*url.names, *(body.names if body else ()), *(name for _, header in headers for name in header.names)}
-    return _Rule(rule.method, url, headers, body, bool(used & _ATTEMPT_NAMES))
+    success = rule.success if rule.success != Success() else None
+    return CompiledRule(
+        rule.method,
+        url,
+        headers,
+        body,
+        bool(used & _ATTEMPT_NAMES),
+        signer,
+        success,
+        batch,
+        reads_body(rule.success, rule.batch),
+        signer is None and success is None and batch is None,
+    )
+
+
+def _compiled_batch(batch: Batch, position: Position, place: str) -> CompiledBatch:
+    return CompiledBatch(
+        batch,
+        compile_applied(batch.head, position=position, place=place),
+        compile_applied(batch.item, position=position, place=place),
+        compile_applied(batch.tail, position=position, place=place),
+        compile_applied(batch.id_text, position=Position.RAW, place=place),
+    )
 
 
 def time_text(ms: int) -> str:

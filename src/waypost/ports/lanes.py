@@ -31,7 +31,7 @@ class LaneItem(msgspec.Struct, frozen=True):
     id: str
     state: ItemState
     attempt: int
-    due_ms: int  # 0 before the first attempt, so that retries never stand before it; in flight, when it was begun
+    due_ms: int  # 0 before a first attempt, but for a delayed one: retries never stand before it; in flight, its begin
     first_ms: int  # when the first attempt was begun; 0 before it
     frame: bytes  # the PostbackOut, encoded
     unknown: bool = False  # the last attempt's outcome was lost in a crash

@@ -19,6 +19,9 @@ class SendRequest(msgspec.Struct):
     body: bytes
     connect_timeout_ms: int
     total_timeout_ms: int
+    certificate: str = ""  # PEM files that the client shows; empty: none
+    key: str = ""
+    body_bytes: int = 0  # of the answer to be given back; 0: as many as are kept with an attempt
 
 
 class SendReport(msgspec.Struct):

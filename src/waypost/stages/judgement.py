@@ -16,37 +16,39 @@ from waypost.stages.attribution import credited
 from waypost.stages.caps import counter_key
 from waypost.stages.case import Case
 from waypost.stages.checks import CheckLimits, Findings, run_checks
-from waypost.stages.privacy import sendable
-from waypost.stages.rules import stopped_by
+from waypost.stages.rules import Candidate, RuleBook, event_of, stopped_by
 from waypost.stages.values import value_of
 
 _STATUSES: dict[str, Status] = {status.value: status for status in Status}
 
 
 class Judgement(msgspec.Struct, frozen=True, gc=False):
-    """`conversion` is the whole new state (None: unchanged); `is_new` tells creation from update."""
+    """`conversion` is the whole new state (None: unchanged); `is_new` tells creation from update.
+
+    `firsts` are the keys of rules that fire once a click, and did so now.
+    """
 
     decision: Decision
     conversion: Conversion | None
     is_new: bool
     postbacks: tuple[PostbackOut, ...]
     caps: Mapping[str, int]
+    firsts: tuple[int, ...] = ()
 
 
 _NO_CAPS: Mapping[str, int] = {}
 
 
-def judge(case: Case, counters: Mapping[str, int], limits: CheckLimits, catalog: int) -> Judgement:
-    """The verdict on one case and its consequences."""
+def judge(case: Case, counters: Mapping[str, int], limits: CheckLimits, catalog: int, rules: RuleBook) -> Judgement:
+    """The verdict on one case and its consequences; `rules` are those of the catalog version `catalog`."""
     uses = _caps_used(case)
     case.cap_used_up = _cap_used_up(uses, counters) if uses else None
     findings = run_checks(case, limits)
     decision = _decision(case, findings, limits.now_ms, catalog)
     if findings.code:
         decision.verdict, decision.code = Verdict.REFUSED, findings.code
-        outcomes, postbacks = _postbacks(case, decision, 0, catalog)
-        decision.rules = outcomes
-        return Judgement(decision, None, False, postbacks, _NO_CAPS)
+        postbacks, firsts = _apply_rules(case, decision, 0, rules)
+        return Judgement(decision, None, False, postbacks, _NO_CAPS, firsts)
     if case.existing is None:
         conversion = _created(case, decision, findings, uses)
         caps = dict(conversion.caps) if conversion.caps else _NO_CAPS
@@ -54,15 +56,15 @@ def judge(case: Case, counters: Mapping[str, int], limits: CheckLimits, catalog:
         changed = _updated(case, case.existing, decision, uses)
         if changed is None:
             decision.verdict, decision.code = Verdict.DUPLICATE, "duplicate"
-            decision.rules, _ = _postbacks(case, decision, 0, catalog)
+            _apply_rules(case, decision, 0, rules)
             return Judgement(decision, None, False, (), _NO_CAPS)
         conversion = changed
         caps = _cap_changes(case.existing, conversion)
     _describe(decision, conversion)
-    decision.rules, postbacks = _postbacks(case, decision, conversion.postbacks, catalog)
+    postbacks, firsts = _apply_rules(case, decision, conversion.postbacks, rules)
     if postbacks:
         conversion.postbacks += len(postbacks)
-    return Judgement(decision, conversion, case.existing is None, postbacks, caps)
+    return Judgement(decision, conversion, case.existing is None, postbacks, caps, firsts)
 
 
 def set_aside(case: Case, code: str, error: str, raw: bytes, now_ms: int, catalog: int) -> Decision:
@@ -218,36 +220,51 @@ def _cap_changes(before: Conversion, after: Conversion) -> Mapping[str, int]:
     return changes
 
 
-def _postbacks(
-    case: Case, decision: Decision, before: int, catalog: int
-) -> tuple[tuple[RuleOutcome, ...], tuple[PostbackOut, ...]]:
-    """What each of the partner's rules does; postbacks are numbered behind those of earlier decisions."""
-    if case.partner is None:
-        return (), ()
+def _apply_rules(
+    case: Case, decision: Decision, before: int, rules: RuleBook
+) -> tuple[tuple[PostbackOut, ...], tuple[int, ...]]:
+    """Notes in the decision what each rule does; answers the postbacks, numbered behind those of earlier decisions, and
+    the keys of rules that have now fired for this click."""
     outcomes: list[RuleOutcome] = []
     postbacks: list[PostbackOut] = []
+    firsts: list[int] = []
     named = decision.receipt if decision.verdict is Verdict.REFUSED else decision.conversion
-    offer = case.offer.name if case.offer is not None else ""
-    for rule in case.partner.rules:
-        stopped = stopped_by(rule, decision, offer)
+    for entry in rules.plan(case, decision):
+        if type(entry) is RuleOutcome:
+            outcomes.append(entry)
+            continue
+        assert type(entry) is Candidate
+        other = 0 if entry.owner == decision.partner else entry.owner
+        stopped = stopped_by(entry, case, decision)
         if stopped:
-            outcomes.append(RuleOutcome(rule.no, "", stopped))
+            outcomes.append(RuleOutcome(entry.rule.no, "", stopped, other))
             continue
         identifier = postback_text(named, before + len(postbacks) + 1)
-        outcomes.append(RuleOutcome(rule.no, identifier))
-        postbacks.append(
-            PostbackOut(
-                identifier,
-                case.partner.no,
-                case.partner.no,
-                decision.partition,
-                decision.conversion,
-                catalog,
-                rule.no,
-                decision.decided_ms,
-                decision.at_ms,
-                {name: value_of(name, case, decision) for name in sendable(rule.macros)},
-                decision.test,
-            )
-        )
-    return tuple(outcomes), tuple(postbacks)
+        outcomes.append(RuleOutcome(entry.rule.no, identifier, "", other))
+        postbacks.append(_postback(identifier, entry, case, decision))
+        if entry.rule.first_only and case.click_key is not None:
+            firsts.append(entry.key)
+    decision.rules = tuple(outcomes)
+    return tuple(postbacks), tuple(firsts)
+
+
+def _postback(identifier: str, candidate: Candidate, case: Case, decision: Decision) -> PostbackOut:
+    rule = candidate.rule
+    values = {name: value_of(name, case, decision) for name in candidate.names}
+    if "event" in values:
+        values["event"] = event_of(rule, decision.goal) or ""
+    return PostbackOut(
+        identifier,
+        candidate.owner,
+        candidate.owner,
+        decision.partition,
+        decision.conversion,
+        decision.catalog,
+        rule.no,
+        decision.decided_ms,
+        decision.at_ms,
+        values,
+        decision.test,
+        decision.decided_ms + rule.delay_ms if rule.delay_ms else 0,
+        rule.batch is not None,
+    )

@@ -6,7 +6,8 @@ input always gives the same answer (the jitter is a hash of the postback's id an
 Which answers are final follows the field. Senders of webhooks and postbacks repeat every answer that is no 2xx, 4xx
 included: a wrong path, an expired token or a template that the partner's release no longer knows is repaired within
 hours, and what was given up by then is money lost. Only 410 ends it at once, as Standard Webhooks has it: the
-receiver says that it is gone for good. A redirect is a failure: it is not followed, and is tried again.
+receiver says that it is gone for good. A redirect is a failure: it is not followed, and is tried again. A rule may say
+otherwise: what counts as a delivery, and which statuses are final (`success`, `give_up`).
 """
 
 from collections.abc import Sequence
@@ -15,11 +16,13 @@ from email.utils import parsedate_to_datetime
 from hashlib import blake2b
 from typing import NamedTuple
 
+from waypost.catalog.model import Success
 from waypost.errors import ERRORS
 from waypost.model.frames import SendResult
+from waypost.stages.answers import refusal
 
 RETRY_AFTER_MAX_MS = 6 * 3600 * 1000  # a partner may ask for a longer pause, but gets no more than this
-STATUS_GONE = 410
+ANY_2XX = Success()  # what counts where a rule says nothing
 
 
 class RetryPolicy(NamedTuple):
@@ -38,14 +41,29 @@ class Judgement(NamedTuple):
 
 
 def judge(
-    *, code: str, status: int, retry_after: str, id: str, attempt: int, now_ms: int, policy: RetryPolicy
+    *,
+    code: str,
+    status: int,
+    retry_after: str,
+    id: str,
+    attempt: int,
+    now_ms: int,
+    policy: RetryPolicy,
+    success: Success = ANY_2XX,
+    body: bytes = b"",
 ) -> Judgement:
     """What one attempt means. `code` is empty when an HTTP answer came whole, else a code of `errors.py`;
-    `attempt` counts from 1; `retry_after` is that header's value, or empty."""
-    if not code and 200 <= status < 300:
-        return Judgement(SendResult.DELIVERED, "", 0)
-    code = code or "http_status"
-    if not ERRORS[code].retriable or status == STATUS_GONE or attempt > len(policy.schedule_ms):
+    `attempt` counts from 1; `retry_after` is that header's value, or empty; `body` is the answer's."""
+    if not code:
+        code = "" if success is ANY_2XX and 200 <= status < 300 else refusal(success, status, body)
+        if not code:
+            return Judgement(SendResult.DELIVERED, "", 0)
+    return failed(code, retry_after=retry_after, id=id, attempt=attempt, now_ms=now_ms, policy=policy)
+
+
+def failed(code: str, *, retry_after: str, id: str, attempt: int, now_ms: int, policy: RetryPolicy) -> Judgement:
+    """What an attempt means that failed with this code."""
+    if not ERRORS[code].retriable or attempt > len(policy.schedule_ms):
         return Judgement(SendResult.GIVEN_UP, code, 0)
     pause_ms = max(
         pause_before_ms(id, attempt, policy),

@@ -1,26 +1,182 @@
 """Postback rules: which decisions cause which postbacks.
 
-Input: a decision and one of its partner's rules. Output: whether it fires, or the condition that stops it. Pure.
-A rule fires once for each entry of a conversion into a status; for refusals only where it says so.
+Input: a case, its decision, and the rules of one catalog version. Output: for each rule that the index selects, whether
+it fires or the condition that stops it; the reasons of the others too, where a partner's rules are few. Pure.
+
+A rule fires once for each entry of a conversion into a status; for refusals only where it says so. It looks at
+conversions that are credited to its own partner, or, with `for: attributed` and `for: all`, at those of others. What
+the facts of a decision (goal, status, offer, …) say of all rules is worked out once and kept, bounded: it is the same
+for every decision with the same facts.
 """
 
-from waypost.catalog.model import PostbackRule
-from waypost.model.frames import Decision, Verdict
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import NamedTuple, TypeAlias
+
+from waypost.catalog.model import Partner, PostbackRule
+from waypost.catalog.view import CatalogView
+from waypost.macros.expression import Expression, compile_expression
+from waypost.model.frames import Decision, RuleOutcome
+from waypost.stages.case import Case
+from waypost.stages.privacy import sendable
+from waypost.stages.rule_index import Facts, RuleIndex, facts_of, stopped_by_facts
+from waypost.stages.values import value_of
+
+REASONS_KEPT_MAX = 32  # of a partner with more rules, only those that the index selects say what stopped them
+_PLANS_MAX = 20_000
+_OWN_MAX = 10_000
+_PERCENT = "percent"  # how the reason begins that a share leaves behind: reports count by it
 
 
-def stopped_by(rule: PostbackRule, decision: Decision, offer: str) -> str:
-    """Empty if the rule fires on this decision, else the condition that stops it, in words."""
-    if rule.verdicts:
-        if decision.verdict.value not in rule.verdicts:
-            return f"verdict is {decision.verdict}, the rule wants {' or '.join(rule.verdicts)}"
-    elif decision.verdict is Verdict.REFUSED or decision.verdict is Verdict.SET_ASIDE:
-        return f"the call was {decision.verdict}"
-    elif decision.status == decision.status_before:
-        return f"no transition: the conversion was {decision.status} already"
-    if rule.statuses and decision.status not in rule.statuses:
-        return f"status is {decision.status or 'none'}, the rule wants {' or '.join(rule.statuses)}"
-    if rule.goals and decision.goal not in rule.goals:
-        return f"goal is {decision.goal or 'none'}, the rule wants {' or '.join(rule.goals)}"
-    if rule.offers and offer not in rule.offers:
-        return f"offer is {offer or 'none'}, the rule wants {' or '.join(rule.offers)}"
+class Candidate(NamedTuple):
+    """A rule that the facts select; what is left to look at varies from conversion to conversion."""
+
+    owner: int
+    owner_name: str
+    rule: PostbackRule
+    condition: Expression | None
+    names: tuple[str, ...]  # of the macros whose values may leave
+    key: int  # names the rule for `first_only`, over catalog versions
+
+
+Entry: TypeAlias = Candidate | RuleOutcome
+Plan: TypeAlias = tuple[Entry, ...]
+
+
+class _Rules(NamedTuple):
+    """Some rules with their index; `owners` names the partner of each."""
+
+    rules: Sequence[PostbackRule]
+    owners: Sequence[Partner]
+    index: RuleIndex
+
+
+class RuleBook:
+    """The rules of one catalog version. Made when it is first asked for something; used by one thread."""
+
+    def __init__(self, view: CatalogView) -> None:
+        self._view = view
+        self._own: dict[int, _Rules] = {}
+        self._wide: _Rules | None = None
+        self._plans: dict[Facts, Plan] = {}
+        self._candidates: dict[tuple[int, int], Candidate] = {}
+        self._has_firsts: bool | None = None
+
+    @property
+    def has_firsts(self) -> bool:
+        """Whether some rule of this version fires once a click, so that it must be known what has fired."""
+        if self._has_firsts is None:
+            self._has_firsts = self._view.has_first_only()
+        return self._has_firsts
+
+    def plan(self, case: Case, decision: Decision) -> Plan:
+        """What the decision's facts say of the rules: those selected, and reasons of some that are not."""
+        click, partner = case.click, case.partner
+        facts = facts_of(
+            decision,
+            offer=case.offer.name if case.offer is not None else "",
+            link=case.route.link if case.route is not None else "",
+            advertiser=case.advertiser.name if case.advertiser is not None else "",
+            partner=partner.name if partner is not None else "",
+            country=click.visitor.get("country", "") if click is not None else "",
+        )
+        plan = self._plans.get(facts)
+        if plan is None:
+            if len(self._plans) >= _PLANS_MAX:
+                self._plans.clear()
+            plan = self._plans[facts] = self._made(facts, partner)
+        return plan
+
+    def _made(self, facts: Facts, partner: Partner | None) -> Plan:
+        entries: list[Entry] = []
+        if partner is not None and partner.rules:
+            own = self._own_of(partner)
+            selected = dict.fromkeys(own.index.select(facts))
+            if len(own.rules) <= REASONS_KEPT_MAX:
+                for nth, rule in enumerate(own.rules):
+                    stopped = "" if nth in selected else stopped_by_facts(rule, facts)
+                    entries.append(RuleOutcome(rule.no, "", stopped) if stopped else self._candidate(own, nth))
+            else:
+                entries += [self._candidate(own, nth) for nth in selected]
+        wide = self._wide_rules()
+        entries += [self._candidate(wide, nth) for nth in wide.index.select(facts)]
+        return tuple(entries)
+
+    def _own_of(self, partner: Partner) -> _Rules:
+        own = self._own.get(partner.no)
+        if own is None:
+            if len(self._own) >= _OWN_MAX:
+                self._own.clear()
+            rules = [rule for rule in partner.rules if rule.scope == "own"]
+            own = self._own[partner.no] = _Rules(rules, [partner] * len(rules), RuleIndex(rules))
+        return own
+
+    def _wide_rules(self) -> _Rules:
+        """Rules that look at conversions of others."""
+        if self._wide is None:
+            rules: list[PostbackRule] = []
+            owners: list[Partner] = []
+            for number in self._view.wide_partners():
+                owner = self._view.partner(number)
+                for rule in owner.rules if owner is not None else ():
+                    if owner is not None and rule.scope != "own":
+                        rules.append(rule)
+                        owners.append(owner)
+            self._wide = _Rules(rules, owners, RuleIndex(rules))
+        return self._wide
+
+    def _candidate(self, among: _Rules, nth: int) -> Candidate:
+        rule, owner = among.rules[nth], among.owners[nth]
+        known = self._candidates.get((owner.no, rule.no))
+        if known is None:
+            condition = compile_expression(rule.condition, names=None, place=rule.place) if rule.condition else None
+            known = self._candidates[owner.no, rule.no] = Candidate(
+                owner.no, owner.name, rule, condition, sendable(rule.macros), rule_key(owner.no, rule)
+            )
+        return known
+
+
+def stopped_by(candidate: Candidate, case: Case, decision: Decision) -> str:
+    """Empty if a selected rule fires on this decision, else the condition that stops it, in words."""
+    rule = candidate.rule
+    if candidate.condition is not None:
+        values = {name: value_of(name, case, decision) for name in candidate.condition.names}
+        if not candidate.condition.holds(values):
+            return f"not so: {rule.condition} ({_shown(values)})"
+    if rule.events and event_of(rule, decision.goal) is None:
+        return f"its events name none for goal {decision.goal or 'none'}"
+    if rule.first_only and candidate.key in case.fired:
+        return "it has fired for this click already"
+    if rule.share < 1 and not is_in_share(candidate.owner, decision.conversion or decision.receipt, rule.share):
+        return f"{_PERCENT}: {rule.share * 100:g}% of conversions are told, and this one is among the others"
     return ""
+
+
+def event_of(rule: PostbackRule, goal: str) -> str | None:
+    """What the rule calls the goal; None where its events leave it out."""
+    return rule.events.get(goal, rule.events.get("*")) if rule.events else goal
+
+
+def is_in_share(partner: int, conversion: int, share: float) -> bool:
+    """Whether a conversion belongs to the share of its conversions that a partner is told of.
+
+    By a hash of partner and conversion, so that all the partner's rules choose the same ones, whatever their status,
+    and a larger share holds a smaller one.
+    """
+    digest = blake2b(f"share {partner} {conversion}".encode(), digest_size=6).digest()
+    return int.from_bytes(digest) < share * (1 << 48)
+
+
+def is_stopped_by_share(outcome: RuleOutcome) -> bool:
+    """Whether the rule's percentage stopped it, and nothing else."""
+    return outcome.stopped_by.startswith(_PERCENT)
+
+
+def rule_key(owner: int, rule: PostbackRule) -> int:
+    """A rule's number over catalog versions: by its name, or, where it has none, by its place among the others."""
+    named = rule.name or f"#{rule.no}"
+    return int.from_bytes(blake2b(f"{owner} {named}".encode(), digest_size=8).digest()) >> 1
+
+
+def _shown(values: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} is {value or 'empty'}" for name, value in values.items())

@@ -1,11 +1,12 @@
-"""The values of macros for one postback.
+"""The values of macros for one postback, and of the names in a rule's condition.
 
-Input: a judged case and its decision. Output: text by macro name, for the names a rule uses. Pure.
+Input: a judged case and its decision. Output: text by name, for the names a rule uses. Pure.
 The table of macros with their meanings is `macros/names.py`.
 """
 
 from collections.abc import Callable
 
+from waypost.macros.names import VISITOR
 from waypost.model.frames import Decision
 from waypost.model.ids import conversion_text
 from waypost.model.money import amount_text
@@ -31,6 +32,11 @@ _VALUES: dict[str, _Value] = {
     "click_time": lambda case, decision: str(decision.click_ms // 1000) if decision.click_ms else "",
     "conversion_time": lambda case, decision: str(decision.at_ms // 1000),
     "test": lambda case, decision: "1" if decision.test else "0",
+    "status_before": lambda case, decision: decision.status_before,
+    "event": lambda case, decision: decision.goal,
+    "verdict": lambda case, decision: decision.verdict.value,
+    "code": lambda case, decision: decision.code,
+    "returning": lambda case, decision: "1" if case.click is not None and "returning" in case.click.marks else "",
 }
 
 
@@ -39,4 +45,6 @@ def value_of(name: str, case: Case, decision: Decision) -> str:
     known = _VALUES.get(name)
     if known is not None:
         return known(case, decision)
+    if name in VISITOR:
+        return case.click.visitor.get(name, "") if case.click is not None else ""
     return case.touch.get(name.removeprefix("click."), "")

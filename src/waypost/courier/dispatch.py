@@ -1,0 +1,147 @@
+"""From what is picked to requests: rendering, proof of who sends, and waiting for a token where one is needed.
+
+Owns: which flights wait for a token. Reads catalogs through the renderer, and secrets; writes no store. Never submits:
+it answers requests, and reports of what cannot be sent. What it is given has its intent on disk already.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from waypost.courier.landing import Flight, Special
+from waypost.courier.policies import Policies, Policy
+from waypost.courier.render import Rendered, Renderer
+from waypost.courier.schedule import Bundle, Lane, Waiting
+from waypost.courier.secrets import Resolve, Secrets, forms_of
+from waypost.courier.tokens import Key, Tokens
+from waypost.errors import WaypostError
+from waypost.model.frames import AttemptReason
+from waypost.ports.clock import Clock
+from waypost.ports.sender import SendReport, SendRequest
+from waypost.settings import CourierSettings
+from waypost.telemetry.stats import Stats
+
+_Picked = tuple[Lane, Waiting | Bundle]
+_Begun = tuple[list[SendRequest], list[SendReport]]  # what is to be sent, and what cannot be
+
+
+class _Unproved(NamedTuple):
+    """A flight, rendered, that waits for its token."""
+
+    seq: int
+    rendered: Rendered
+
+
+class Dispatch:
+    """Used by the courier's thread. `flights` is the courier's own: what is begun here stands in it."""
+
+    def __init__(
+        self,
+        renderer: Renderer,
+        policies: Policies,
+        flights: dict[int, Flight],
+        settings: CourierSettings,
+        clock: Clock,
+        stats: Stats,
+        resolve: Resolve,
+    ) -> None:
+        self._renderer, self._policies, self._flights = renderer, policies, flights
+        self._settings, self._clock, self._stats = settings, clock, stats
+        self._secrets = Secrets(resolve, clock.monotonic_ms)
+        self.tokens = Tokens(self._secrets)
+        self._unproved: dict[Key, list[_Unproved]] = {}
+
+    def begin(self, picked: Sequence[_Picked], at_ms: int) -> _Begun:
+        """Makes a flight of each; what cannot be rendered or proved has a report at once."""
+        requests: list[SendRequest] = []
+        failed: list[SendReport] = []
+        flights, render, policy_of = self._flights, self._renderer.render, self._policies.of
+        repeats = 0
+        for lane, item in picked:
+            attempt = item.attempt + 1
+            reason = AttemptReason.FIRST
+            if attempt > 1:
+                reason = AttemptReason.UNKNOWN_AFTER_CRASH if item.unknown else AttemptReason.RETRY
+                repeats += 1
+            first_ms = item.first_ms or at_ms
+            seq = item.seq
+            try:
+                if type(item) is Bundle:
+                    posts = [one.post for one in item.items]
+                    rendered = self._renderer.render_batch(posts, attempt=attempt, reason=reason, first_ms=first_ms)
+                else:
+                    rendered = render(item.post, attempt=attempt, reason=reason, first_ms=first_ms)
+            except WaypostError as error:
+                flights[seq] = Flight(lane, item, attempt, reason, at_ms, "", "")
+                failed.append(_not_sent(seq, error))
+                continue
+            method, url, headers, body, rule, ids = rendered
+            policy = policy_of(item.post.partner)
+            if rule.is_plain:
+                flights[seq] = Flight(lane, item, attempt, reason, at_ms, method, url)
+                requests.append(
+                    SendRequest(seq, method, url, headers, body, policy.connect_timeout_ms, policy.total_timeout_ms)
+                )
+                continue
+            flights[seq] = Flight(lane, item, attempt, reason, at_ms, method, url, Special(rule, (), ids))
+            self._prove(seq, rendered, policy, requests, failed)
+        self._stats.values["courier_repeats"] += repeats
+        return requests, failed
+
+    def token_landed(self, report: SendReport) -> _Begun:
+        """Takes a token's answer; what waited for it goes on, or fails with it."""
+        key = self.tokens.landed(report, self._clock.now_ms())
+        requests: list[SendRequest] = []
+        failed: list[SendReport] = []
+        for seq, rendered in self._unproved.pop(key, ()):
+            self._prove(seq, rendered, self._policies.of(key[0]), requests, failed)
+        return requests, failed
+
+    def _prove(
+        self, seq: int, rendered: Rendered, policy: Policy, requests: list[SendRequest], failed: list[SendReport]
+    ) -> None:
+        """Adds the request with its proof, or what stands in its way; where a token is missing, it waits."""
+        flight = self._flights[seq]
+        rule, post = rendered.rule, flight.item.post
+        now_ms = self._clock.now_ms()
+        headers, hidden, key, token = rendered.headers, (), None, ""
+        certificate = certificate_key = ""
+        try:
+            if rule.signer is not None:
+                auth = rule.signer.auth
+                certificate, certificate_key = auth.certificate, auth.key
+                if auth.oauth is not None:
+                    key = (post.partner, auth.oauth)
+                    found = self.tokens.get(key, now_ms)
+                    asked = self.tokens.to_ask(key, now_ms, policy.connect_timeout_ms, policy.total_timeout_ms)
+                    if asked is not None:
+                        requests.append(asked)
+                    if found is None:
+                        self._unproved.setdefault(key, []).append(_Unproved(seq, rendered))
+                        return
+                    token = found.text
+                proof = self._renderer.prove(rendered, post, self._secrets, now_ms, token)
+                headers, hidden = [*headers, *proof.headers], forms_of(proof.hidden)
+        except WaypostError as error:
+            failed.append(_not_sent(seq, error))
+            return
+        assert flight.special is not None
+        self._flights[seq] = flight._replace(special=flight.special._replace(hidden=hidden, key=key, token=token))
+        requests.append(
+            SendRequest(
+                seq,
+                rendered.method,
+                rendered.url,
+                headers,
+                rendered.body,
+                policy.connect_timeout_ms,
+                policy.total_timeout_ms,
+                certificate,
+                certificate_key,
+                self._settings.response_bytes_max if rule.reads_body else 0,
+            )
+        )
+
+
+def _not_sent(token: int, error: WaypostError) -> SendReport:
+    """The report of an attempt that ended before anything was sent."""
+    return SendReport(token, error.code, error.detail, 0, "", 0, 0, 0, 0, 0, False, False, b"", "")

@@ -1,0 +1,126 @@
+"""What an ended request means: its frame for the journal, and an outcome for each postback that it carried.
+
+Owns: the way from a report to an `Attempt`. Reads nothing and writes nothing; the courier journals it. Never decides
+when something is sent, only when it is due again. What must not be shown is taken out of everything that is kept.
+"""
+
+from typing import NamedTuple
+
+from waypost.courier.render import CompiledRule, redacted
+from waypost.courier.schedule import Bundle, Lane, Waiting
+from waypost.courier.secrets import without, without_in_body
+from waypost.courier.tokens import Key, Tokens
+from waypost.model.frames import Attempt, AttemptReason, Outcome, SendResult
+from waypost.model.wire import encode_frame
+from waypost.ports.sender import SendReport
+from waypost.stages.answers import item_answers
+from waypost.stages.lanes import ANY_2XX, Judgement, RetryPolicy, failed, judge
+
+_UNAUTHORIZED = 401
+
+
+class Special(NamedTuple):
+    """What a flight has beyond a plain request. `ids` are what the answer may call the items of a batch."""
+
+    rule: CompiledRule
+    hidden: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
+    key: Key | None = None  # whose OAuth token it carries …
+    token: str = ""  # … and which
+
+
+class Flight(NamedTuple):
+    """An attempt between its intent and its report."""
+
+    lane: Lane
+    item: Waiting | Bundle
+    attempt: int
+    reason: AttemptReason
+    at_ms: int
+    method: str
+    url: str
+    special: Special | None = None
+
+
+class Landed(NamedTuple):
+    """An attempt that ended: its frame for the journal and what it means for the lane."""
+
+    lane: Lane
+    frame: bytes
+    outcomes: tuple[Outcome, ...]
+
+
+def land(report: SendReport, flight: Flight, now_ms: int, policy: RetryPolicy, kept_max: int, tokens: Tokens) -> Landed:
+    """What became of one flight; `kept_max` bounds how much of the answer is kept."""
+    post, special = flight.item.post, flight.special
+    url, detail, body = flight.url, report.detail, report.body
+    if special is None:
+        judgement = judge(
+            code=report.code,
+            status=report.status,
+            retry_after=report.retry_after,
+            id=post.id,
+            attempt=flight.attempt,
+            now_ms=now_ms,
+            policy=policy,
+        )
+        outcomes: tuple[Outcome, ...] = (Outcome(post.id, flight.item.seq, flight.attempt, *judgement),)
+    else:
+        outcomes = _special_outcomes(report, flight, special, now_ms, policy, tokens)
+        body = without_in_body(body[:kept_max], special.hidden)
+        url, detail = without(url, special.hidden), without(detail, special.hidden)
+    attempt = Attempt(
+        post.lane,
+        post.partner,
+        flight.at_ms,
+        flight.reason,
+        flight.method,
+        redacted(url),
+        outcomes,
+        report.status,
+        report.address,
+        report.code,
+        detail,
+        report.dns_us,
+        report.connect_us,
+        report.tls_us,
+        report.first_byte_us,
+        report.total_us,
+        report.reused,
+        body,
+        post.test,
+    )
+    return Landed(flight.lane, encode_frame(attempt), outcomes)
+
+
+def _special_outcomes(
+    report: SendReport, flight: Flight, special: Special, now_ms: int, policy: RetryPolicy, tokens: Tokens
+) -> tuple[Outcome, ...]:
+    item = flight.item
+    success = special.rule.success
+    judgement = judge(
+        code=report.code,
+        status=report.status,
+        retry_after=report.retry_after,
+        id=item.post.id,
+        attempt=flight.attempt,
+        now_ms=now_ms,
+        policy=policy,
+        success=success if success is not None else ANY_2XX,
+        body=report.body,
+    )
+    if special.key is not None and report.status == _UNAUTHORIZED and judgement.result is SendResult.RETRY:
+        again = tokens.refused(special.key, special.token)
+        judgement = Judgement(SendResult.RETRY, "token_rejected", now_ms if again else judgement.due_ms)
+    if isinstance(item, Waiting):
+        return (Outcome(item.post.id, item.seq, flight.attempt, *judgement),)
+    if judgement.result is not SendResult.DELIVERED or special.rule.batch is None:
+        return tuple(Outcome(one.post.id, one.seq, flight.attempt, *judgement) for one in item.items)
+    codes = item_answers(special.rule.batch.batch, report.body, special.ids)
+    outcomes = []
+    for one, code in zip(item.items, codes, strict=True):
+        verdict = judgement
+        if code:
+            verdict = failed(code, retry_after="", id=one.post.id, attempt=flight.attempt, now_ms=now_ms, policy=policy)
+        outcomes.append(Outcome(one.post.id, one.seq, flight.attempt, *verdict))
+    return tuple(outcomes)
