@@ -33,6 +33,18 @@ ERRORS: dict[str, ErrorSpec] = {
     ),
     "wrong_token": ErrorSpec(403, False, "no advertiser has this token", "send the advertiser's token"),
     "missing_token": ErrorSpec(403, False, "the call carries no token", "add token= to the URL"),
+    "missing_signature": ErrorSpec(
+        403, False, "the call is not signed, or carries no timestamp", "sign it as docs/intake.md says"
+    ),
+    "wrong_signature": ErrorSpec(
+        403, False, "the signature is not right", "sign exactly what is sent, as docs/intake.md says"
+    ),
+    "signature_expired": ErrorSpec(
+        403, False, "the signature's timestamp is outside its window", "set the sender's clock, and sign anew"
+    ),
+    "address_not_allowed": ErrorSpec(
+        403, False, "calls may not come from this address", "add it to allow_addresses in the catalog"
+    ),
     "wrong_test_key": ErrorSpec(
         403, False, "the Waypost-Test header does not carry this installation's key", "use `waypost test`"
     ),
@@ -80,11 +92,17 @@ ERRORS: dict[str, ErrorSpec] = {
     "macro_foreign": ErrorSpec(0, False, "a macro of another system's dialect", "import the template"),
     "macro_placeholder": ErrorSpec(0, False, "a placeholder was left in", "fill it in"),
     "macro_too_large": ErrorSpec(0, False, "template or output is over its bound", "shorten it"),
+    "macro_no_value": ErrorSpec(0, False, "a macro whose policy is to refuse has no value", "see why it is missing"),
+    "macro_no_rate": ErrorSpec(0, False, "an amount cannot be converted: a rate is not known", "add it to the rates"),
+    "macro_secret": ErrorSpec(0, False, "a template's secret cannot be read here", "set the variable or the file"),
     "macro_value": ErrorSpec(0, False, "a filter cannot work on this value", "check the value, or add default()"),
     "macro_not_url": ErrorSpec(0, False, "the template is not an http or https URL", "write a whole URL"),
     "macro_adapted": ErrorSpec(0, False, "translated, with a difference", "check that it is meant so"),
     "macro_unfilled": ErrorSpec(0, False, "a macro that no click parameter fills", "add one to the click URL"),
     "macro_missing": ErrorSpec(0, False, "a template without any macro", "add the macros that tell postbacks apart"),
+    "macro_encoded": ErrorSpec(0, False, "a macro whose signs are percent-encoded", "write the signs themselves"),
+    "macro_parameter": ErrorSpec(0, False, "a URL's parameter that looks misspelled", "see the hint"),
+    "macro_bytes": ErrorSpec(0, False, "the text is not UTF-8", "save the file as UTF-8"),
     # --- checks: why a call was refused (docs/checks.md) are in stages/checks.py, with their texts ----
     # --- pipeline ------------------------------------------------------------------------------------
     "poisonous_item": ErrorSpec(0, False, "an item could not be processed; it was set aside", "see `waypost trace`"),
@@ -106,6 +124,15 @@ ERRORS: dict[str, ErrorSpec] = {
     "response_too_large": ErrorSpec(0, True, "the answer is over the bound", "the partner answers too much"),
     "response_malformed": ErrorSpec(0, True, "the answer is not HTTP", "check the partner's address"),
     "http_status": ErrorSpec(0, True, "the partner answered with a status that is no success", "see the status"),
+    "status_final": ErrorSpec(0, False, "the partner answered with a status that is final", "see the status"),
+    "answer_refused": ErrorSpec(0, True, "the answer's body says that it was not taken", "see the body"),
+    "answer_unreadable": ErrorSpec(0, True, "the answer is not the JSON that the rule expects", "see the body"),
+    "item_refused": ErrorSpec(0, True, "the answer says that this item of the batch was not taken", "see the body"),
+    "item_missing": ErrorSpec(0, True, "the answer says nothing of this item of the batch", "see `batch.results`"),
+    "item_final": ErrorSpec(0, False, "the answer says that this item will never be taken", "see the body"),
+    "auth_failed": ErrorSpec(0, True, "no token could be got for the request", "check the rule's `auth.oauth`"),
+    "auth_secret": ErrorSpec(0, True, "a secret of the rule cannot be read", "set the variable or the file"),
+    "token_rejected": ErrorSpec(0, True, "the partner refused a token that had worked", "nothing: a new one is got"),
     "resend_refused": ErrorSpec(0, True, "a hidden resend by the HTTP library was stopped", "nothing: it is retried"),
     "outcome_unknown": ErrorSpec(0, True, "the courier died between intent and outcome", "nothing: it is marked"),
     # --- stores and runtime --------------------------------------------------------------------------

@@ -38,6 +38,14 @@ class Goal(Item, frozen=True):
     default: bool = False  # taken when a call names no goal
     place: str = ""
 
+    @property
+    def currency(self) -> str:
+        """That of its fixed amounts; empty if it has none."""
+        for terms in (self.payout, self.revenue):
+            if terms is not None and terms.amount is not None:
+                return terms.amount.currency
+        return ""
+
 
 class Cap(Item, frozen=True):
     """A bound. `key` names it in the ledger; `count` is `conversions` (others are not available yet)."""
@@ -79,6 +87,8 @@ class IntakeRules(Item, frozen=True):
     wrong_token: int = 403
     click_id: tuple[str, ...] = ()  # further names that a click's id may come under, where the caller is not known
     place: str = ""
+    by_address: tuple[str, ...] = ()  # networks of all advertisers that nothing but their address speaks for
+    headers: tuple[str, ...] = ()  # that signatures and their timestamps stand in
 
 
 class Browser(Item, frozen=True):
@@ -125,6 +135,11 @@ class Advertiser(Item, frozen=True):
     wrong_token: int = 0
     signature: Signature | None = None
     browser: Browser | None = None
+
+    @property
+    def is_known_by_address(self) -> bool:
+        """Whether nothing but the address speaks for their calls: they have networks, and neither token nor key."""
+        return bool(self.allow_addresses) and not self.tokens and self.signature is None
 
     @property
     def tokens(self) -> tuple[str, ...]:
@@ -212,6 +227,7 @@ class Hmac(Item, frozen=True):
     text: str = "{body}"
     encoding: str = "hex"  # or base64
     prefix: str = ""
+    timestamp_header: str = ""
 
 
 class Authentication(Item, frozen=True):

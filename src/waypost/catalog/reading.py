@@ -133,8 +133,8 @@ class Reader:
 
     # --- lists ---------------------------------------------------------------------------------------
 
-    def items(self, field: Field | None) -> list[Field]:
-        """The elements of a list; noted if it is none or longer than LIST_MAX."""
+    def items(self, field: Field | None, count_max: int = LIST_MAX) -> list[Field]:
+        """The elements of a list; noted if it is none or longer than `count_max`."""
         if field is None or (isinstance(field.node, Scalar) and field.node.empty):
             return []
         node, path = field
@@ -142,7 +142,7 @@ class Reader:
             hint = "begin each element with `- `"
             self.wrong("catalog_wrong_type", field, f"takes a list, not {kind_of(node)}", hint=hint)
             return []
-        return self._elements(node, path)
+        return self._elements(node, path, count_max)
 
     def one_or_many(self, field: Field | None) -> list[Field]:
         """A single value as a list of one, or a list's elements."""
@@ -151,11 +151,11 @@ class Reader:
         node, path = field
         return self._elements(node, path) if isinstance(node, Items) else [field]
 
-    def _elements(self, node: Items, path: str) -> list[Field]:
-        if len(node.nodes) > LIST_MAX:
-            message = f"has {len(node.nodes)} elements, at most {LIST_MAX} are taken"
+    def _elements(self, node: Items, path: str, count_max: int = LIST_MAX) -> list[Field]:
+        if len(node.nodes) > count_max:
+            message = f"has {len(node.nodes)} elements, at most {count_max} are taken"
             self.problems.add("catalog_too_large", message, node.at, field=path, hint="shorten it")
-        return [Field(element, f"{path}[{nth}]") for nth, element in enumerate(node.nodes[:LIST_MAX])]
+        return [Field(element, f"{path}[{nth}]") for nth, element in enumerate(node.nodes[:count_max])]
 
     # --- values --------------------------------------------------------------------------------------
 

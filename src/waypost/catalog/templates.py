@@ -6,7 +6,8 @@ Never keeps the compiled form: a catalog stores text, and the role that renders 
 
 from waypost.catalog.reading import Field, Reader
 from waypost.errors import WaypostError
-from waypost.macros.names import IN_OFFER_URL, IN_POSTBACK, NameSet
+from waypost.macros.expression import compile_expression
+from waypost.macros.names import IN_OFFER_URL, IN_POSTBACK, IN_RULE, NameSet
 from waypost.macros.template import Position, compile_template
 
 _SEEN_MAX = 50_000
@@ -26,6 +27,15 @@ class TemplateChecker:
         """The names that an offer's URL uses; what is wrong with it is noted."""
         return self._check(reader, field, text, Position.URL, IN_OFFER_URL)
 
+    def check_condition(self, reader: Reader, field: Field, text: str) -> str:
+        """A postback rule's condition, or empty where it is none; what is wrong with it is noted."""
+        try:
+            compile_expression(text, names=IN_RULE)
+        except WaypostError as error:
+            reader.wrong("catalog_template", field, f"{error.detail} ({error.code})", hint=error.hint)
+            return ""
+        return text
+
     def check_url(self, reader: Reader, field: Field, text: str) -> tuple[str, ...]:
         """The names that a postback's URL uses."""
         return self._check(reader, field, text, Position.URL, IN_POSTBACK)
@@ -37,6 +47,14 @@ class TemplateChecker:
     def check_body(self, reader: Reader, field: Field, text: str, content_type: str) -> tuple[str, ...]:
         """The names that a body uses; its media type says how values are written in it."""
         return self._check(reader, field, text, body_position(content_type), IN_POSTBACK)
+
+    def check_value(self, reader: Reader, field: Field, text: str) -> tuple[str, ...]:
+        """The names that a text uses which is written into a form or a JSON structure."""
+        return self._check(reader, field, text, Position.RAW, IN_POSTBACK)
+
+    def check_signed(self, reader: Reader, field: Field, text: str, names: NameSet) -> tuple[str, ...]:
+        """The names that a text uses which is signed, of a set of its own."""
+        return self._check(reader, field, text, Position.RAW, names)
 
     def _check(self, reader: Reader, field: Field, text: str, position: Position, names: NameSet) -> tuple[str, ...]:
         key = (text, position, names.title)

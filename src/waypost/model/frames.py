@@ -214,11 +214,15 @@ class Conversion(Frame, tag=8):
 
 
 class RuleOutcome(Frame, tag=16):
-    """For one postback rule: the id of the postback it caused, or the condition that stopped it."""
+    """For one postback rule: the id of the postback it caused, or the condition that stopped it.
+
+    `partner` is whose rule it is; 0: of the partner whose conversion it is.
+    """
 
     rule: int
     postback: str = ""
     stopped_by: str = ""
+    partner: int = 0
 
 
 class Decision(Frame, tag=9):
@@ -281,6 +285,7 @@ class PostbackOut(Frame, tag=10):
     values: dict[str, str]
     test: bool = False
     due_ms: int = 0  # not to be sent before; 0: at once
+    batched: bool = False  # may share a request with others of the same rule
 
 
 class Outcome(Frame, tag=14):
@@ -367,6 +372,18 @@ class SetAside(Frame, tag=15):
     raw: bytes
 
 
+class Before(Frame, tag=18):
+    """What a batch was about to change, as it stood: from it and today's ledger follows the state at any past batch.
+
+    `conversions` before their first update in the batch; `released` the parked calls that it decided; `fired` the
+    (click's ms, door, seq, rule key) that it added.
+    """
+
+    conversions: tuple[Conversion, ...] = ()
+    released: tuple[PostbackIn, ...] = ()
+    fired: tuple[tuple[int, int, int, int], ...] = ()
+
+
 AnyFrame = (
     Click
     | Impression
@@ -383,4 +400,5 @@ AnyFrame = (
     | BatchRecord
     | Outcome
     | SetAside
+    | Before
 )

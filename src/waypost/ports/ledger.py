@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 
 from waypost.model.frames import BatchRecord, Conversion, PostbackIn
+from waypost.model.ids import ClickKey
 from waypost.ports.feed import Feed
 
 
@@ -34,7 +35,8 @@ class LedgerChanges(msgspec.Struct):
     `decisions` and `postbacks` are encoded Decision and PostbackOut frames: the pipeline encodes each by itself, so
     that one that cannot be encoded is set aside alone. `created` and `updated` are whole conversions, none in both
     (one that is created and changed within the batch is created). `caps` are increments by cap key. `released` names
-    parked calls of earlier batches that are decided now.
+    parked calls of earlier batches that are decided now. `fired` are rules that fire once a click, by their keys, and
+    the clicks for which they now have.
     """
 
     record: BatchRecord
@@ -45,6 +47,7 @@ class LedgerChanges(msgspec.Struct):
     caps: dict[str, int]
     parked: list[Parked]
     released: list[tuple[str, int]]
+    fired: list[tuple[ClickKey, int]] = []
 
 
 class Ledger(Protocol):
@@ -73,6 +76,12 @@ class Ledger(Protocol):
 
     def caps(self) -> dict[str, int]:
         """All counters by cap key."""
+
+    def fired(self, clicks: Sequence[ClickKey]) -> dict[ClickKey, set[int]]:
+        """By click, the keys of the rules that have fired for it; clicks without any are left out."""
+
+    def forget_fired(self, below_ms: int) -> None:
+        """Drops what is known of clicks before this time: no call can be for them any more."""
 
     def parked(self) -> list[Parked]:
         """Every parked call, in (source, position) order."""

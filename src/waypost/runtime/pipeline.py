@@ -34,6 +34,7 @@ from waypost.settings import PipelineSettings
 from waypost.stages.case import Case, Intake, Where, is_waiting_for_click
 from waypost.stages.checks import CheckLimits
 from waypost.stages.judgement import Judgement, judge, set_aside
+from waypost.stages.rules import RuleBook, is_stopped_by_share
 from waypost.telemetry.log import logger
 from waypost.telemetry.stats import Stats
 
@@ -97,6 +98,7 @@ class Pipeline:
         self._open: dict[str, Feed] = {}
         self._views: dict[int, CatalogView] = {}
         self._intake: Intake | None = None
+        self._rules: RuleBook
         self._sources_at_ms = -_SOURCES_EVERY_MS * 1.0
         self._trimmed_at_ms = 0.0
         self._frames_max = settings.batch_frames_max
@@ -283,6 +285,7 @@ class Pipeline:
         view = self._view(version)
         if self._intake is None or self._intake.view is not view:
             self._intake = Intake(view)
+            self._rules = RuleBook(view)
         self._tallied: dict[str, int] = {}
         record = BatchRecord(self._batch, now_ms, version, tuple(taken.ranges), 0, 0)
         changes = LedgerChanges(record, [], [], [], [], {}, [], [])
@@ -291,13 +294,21 @@ class Pipeline:
         ready = self._park_or_resolve(cases, changes, now_ms, view)
         known = self._ledger.conversions_by_identity([case.identity for case in ready if case.identity])
         fresh: dict[bytes, tuple[Conversion, bool]] = {}
+        fired: dict[ClickKey, set[int]] = {}
+        if self._rules.has_firsts:
+            fired = self._ledger.fired([case.click_key for case in ready if case.click_key is not None])
         limits = CheckLimits(now_ms, self._settings.click_window_ms, self._sum_max)
         for case in ready:
             try:
                 held = fresh.get(case.identity)
                 case.existing = held[0] if held is not None else known.get(case.identity)
-                judgement = judge(case, self._counters, limits, version)
+                if case.click_key is not None:
+                    case.fired = fired.get(case.click_key, ())
+                judgement = judge(case, self._counters, limits, version, self._rules)
                 self._collect(case, judgement, changes, fresh, was_new=held is not None and held[1])
+                if judgement.firsts and case.click_key is not None:
+                    fired.setdefault(case.click_key, set()).update(judgement.firsts)
+                    changes.fired += [(case.click_key, rule) for rule in judgement.firsts]
             except Exception as error:  # one poisonous item must not hold up the rest
                 self._set_aside(case, error, changes, now_ms, version)
         for conversion, is_new in fresh.values():
@@ -404,6 +415,9 @@ class Pipeline:
         postbacks = [encode_frame(postback) for postback in judgement.postbacks]
         changes.decisions.append(decision)
         self._tally(judgement.decision.verdict)
+        held_back = sum(map(is_stopped_by_share, judgement.decision.rules))
+        if held_back:
+            self._tallied["pipeline_held_back"] = self._tallied.get("pipeline_held_back", 0) + held_back
         if judgement.conversion is not None:
             fresh[case.identity] = (judgement.conversion, judgement.is_new or was_new)
         changes.postbacks.extend(postbacks)
@@ -490,6 +504,7 @@ class Pipeline:
         day = self._clock.now_ms() // 86_400_000 - self._settings.clicks_kept_days
         if day > 0:
             self._clicks.drop_before(day)
+            self._ledger.forget_fired(day * 86_400_000)
 
     def close(self) -> None:
         for feed in self._open.values():

@@ -59,6 +59,11 @@ def _touch(position: int, frame: Click | Impression) -> Row:
         "ip": frame.ip,
         "user_agent": frame.user_agent,
         "referrer": frame.referrer,
+        "mode": frame.mode,
+        "visitor": _to_json(frame.visitor).decode() if frame.visitor else "{}",
+        "skipped": [{"offer": offer, "code": code} for offer, code in frame.skipped],
+        "visitor_key": frame.user,
+        "marks": list(frame.marks),
     }
 
 
@@ -121,6 +126,7 @@ def _decision(position: int, frame: Decision) -> Row:
             {"rule": outcome.rule, "postback": outcome.postback, "stopped_by": outcome.stopped_by}
             for outcome in frame.rules
         ],
+        "rule_partners": [outcome.partner or frame.partner for outcome in frame.rules],
         "test": frame.test,
         "parked_ms": frame.parked_ms,
         "raw": frame.raw,
@@ -168,6 +174,7 @@ def _postback(position: int, frame: PostbackOut) -> Row:
         "accepted_ms": frame.accepted_ms,
         "macro_values": _to_json(frame.values).decode(),
         "test": frame.test,
+        "due_ms": frame.due_ms,
     }
 
 

@@ -24,6 +24,11 @@ _CLICKS = {
     "ip": "VARCHAR",
     "user_agent": "BLOB",
     "referrer": "BLOB",
+    "mode": "VARCHAR",  # how it came, where that is not a redirect
+    "visitor": "VARCHAR",  # what the door found out, a JSON object
+    "skipped": "STRUCT(offer BIGINT, code VARCHAR)[]",  # offers that could not take it
+    "visitor_key": "BLOB",
+    "marks": "VARCHAR[]",
 }
 
 _CALLS = {
@@ -82,6 +87,7 @@ _DECISIONS = {
     "test": "BOOLEAN",
     "parked_ms": "BIGINT",
     "raw": "BLOB",
+    "rule_partners": "BIGINT[]",  # whose each of `rules` is, in their order
 }
 
 _BATCHES = {
@@ -114,6 +120,7 @@ _POSTBACKS = {
     "accepted_ms": "BIGINT",
     "macro_values": "VARCHAR",
     "test": "BOOLEAN",
+    "due_ms": "BIGINT",  # not to be sent before; 0: at once
 }
 
 _ATTEMPTS = {

@@ -14,6 +14,7 @@ from waypost.engines.sqlite.blocks import BlockTable
 from waypost.engines.sqlite.connection import connect, store_error, transaction
 from waypost.errors import WaypostError
 from waypost.model.frames import Conversion, PostbackIn
+from waypost.model.ids import ClickKey
 from waypost.model.wire import decode_frame, encode_frame, join_block
 from waypost.ports.feed import Block, Head
 from waypost.ports.ledger import LedgerChanges, Parked
@@ -31,6 +32,10 @@ _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS caps (key TEXT PRIMARY KEY, counted INT) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS parked (source TEXT, position INT, parked_ms INT, due_ms INT, click_ms INT,"
     " click_door INT, call BLOB, PRIMARY KEY (source, position)) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS fired (ms INT, door INT, seq INT, rule INT, PRIMARY KEY (ms, door, seq, rule))"
+    " WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS fired_count (one INTEGER PRIMARY KEY CHECK (one = 1), counted INT)",
+    "INSERT OR IGNORE INTO fired_count SELECT 1, 0 WHERE NOT EXISTS (SELECT 1 FROM fired)",
 )
 
 
@@ -153,6 +158,10 @@ class SqliteLedger:
             )
         many("INSERT OR REPLACE INTO parked VALUES (?, ?, ?, ?, ?, ?, ?)", [_parked_row(p) for p in changes.parked])
         many("DELETE FROM parked WHERE source=? AND position=?", changes.released)
+        if changes.fired:
+            rows = [(*click, rule) for click, rule in changes.fired]
+            fresh = many("INSERT OR IGNORE INTO fired VALUES (?, ?, ?, ?)", rows).rowcount
+            self._connection.execute("UPDATE fired_count SET counted=counted+?", (fresh,))
         many(
             "INSERT INTO positions VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET position=excluded.position",
             [(taken.source, taken.end) for taken in changes.record.ranges],
@@ -192,6 +201,26 @@ class SqliteLedger:
 
     def caps(self) -> dict[str, int]:
         return dict(self._connection.execute("SELECT key, counted FROM caps").fetchall())
+
+    def fired(self, clicks: Sequence[ClickKey]) -> dict[ClickKey, set[int]]:
+        """See the port."""
+        found: dict[ClickKey, set[int]] = {}
+        keys = list(dict.fromkeys(clicks))
+        for at in range(0, len(keys), _LOOKUP):
+            part = keys[at : at + _LOOKUP]
+            values = ",".join(["(?,?,?)"] * len(part))
+            query = f"SELECT ms, door, seq, rule FROM fired WHERE (ms, door, seq) IN (VALUES {values})"
+            for ms, door, seq, rule in self._connection.execute(query, [number for key in part for number in key]):
+                found.setdefault(ClickKey(ms, door, seq), set()).add(rule)
+        return found
+
+    def forget_fired(self, below_ms: int) -> None:
+        """See the port."""
+        if self._connection.execute("SELECT 1 FROM fired WHERE ms < ? LIMIT 1", (below_ms,)).fetchone() is None:
+            return
+        with transaction(self._connection, "ledger"):
+            gone = self._connection.execute("DELETE FROM fired WHERE ms < ?", (below_ms,)).rowcount
+            self._connection.execute("UPDATE fired_count SET counted=counted-?", (gone,))
 
     def parked(self) -> list[Parked]:
         rows = self._connection.execute("SELECT * FROM parked ORDER BY source, position").fetchall()
@@ -233,6 +262,10 @@ class SqliteLedger:
             held = self._connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
             if held != counted:
                 found.append(f"ledger: {counted} rows were written to {table}, {held} are held")
+        counted = self._connection.execute("SELECT counted FROM fired_count").fetchone()
+        held = self._connection.execute("SELECT count(*) FROM fired").fetchone()[0]
+        if counted is None or counted[0] != held:
+            found.append(f"ledger: {counted[0] if counted else 'no'} rows were written to fired, {held} are held")
         return found
 
     def close(self) -> None:
