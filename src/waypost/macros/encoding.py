@@ -1,19 +1,21 @@
 """Positions in a request, and how a value is written in each so that it cannot leave it.
 
-Owns: the positions, their encoders, and the walk that says in which part of a URL or JSON text a template stands.
-Reads and writes nothing. Never alters what the template's author wrote, but to spell it as its position demands.
+Owns: the positions, their encoders, and the signs that each leaves as they are. Reads and writes nothing. Never knows
+which part of a text a value stands in: see walk.py.
 
-Sources: RFC 3986 (only unreserved characters stay in a value), RFC 8259 for JSON, RFC 9110 section 5.5 for headers.
+Sources: RFC 3986 (only unreserved characters stay in a value), RFC 8259 for JSON, RFC 9110 section 5.5 for headers,
+XML 1.0 sections 2.2 and 2.4.
 """
 
 import json
 import re
+import string
 from collections.abc import Callable
 from enum import StrEnum
-from typing import NoReturn
+from typing import NamedTuple
 from urllib.parse import quote
 
-from waypost.macros.scanner import MacroError, ValueRefusedError
+from waypost.macros.scanner import ValueRefusedError
 
 Encode = Callable[[str], str]
 
@@ -29,6 +31,7 @@ class Position(StrEnum):
     HEADER = "header"
     FORM = "form"
     JSON = "json"
+    XML = "xml"
     RAW = "raw"
 
 
@@ -37,10 +40,13 @@ _plain_header = re.compile(r"[ -~]*").fullmatch
 _not_header = re.compile(r"[^ -~]+")
 _plain_json = re.compile(r"[ !#-\[\]-~]*").fullmatch
 _json_number = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?").fullmatch
-_authority = re.compile(r"(?:[^@/?#\s]*@)?(?:[A-Za-z0-9._\-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?").fullmatch
-_NOT_IN_URL = re.compile(r"[^!#$%&'()*+,\-./0-9:;=?@A-Z\[\]_a-z~]+")
-_SPACE_OR_CONTROL = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff]")
-_JSON_STRING_SIGN = re.compile(r'\\.?|"', re.DOTALL)
+_plain_xml = re.compile(r"[ !#-%(-;=?-~]*").fullmatch
+_NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_XML_SIGNS = str.maketrans(
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}
+)
+_NOT_IN_QUERY = re.compile(r"[^!$%&'()*+,\-./0-9:;=?@A-Z_a-z~]+")
+_RAW_JSON_DEPTH_MAX = 64
 
 
 def encode_percent(value: str) -> str:
@@ -72,99 +78,69 @@ def encode_json_value(value: str) -> str:
     return value if _json_number(value) else json.dumps(value)
 
 
+def encode_xml(value: str) -> str:
+    """For text and quoted attributes: signs and other scripts as references, what XML cannot hold as U+FFFD."""
+    if _plain_xml(value):
+        return value
+    return _NOT_XML.sub("\ufffd", value).translate(_XML_SIGNS).encode("ascii", "xmlcharrefreplace").decode()
+
+
 def encode_raw(value: str) -> str:
     """As it is."""
     return value
 
 
-_ENCODERS: dict[Position, Encode] = {
-    Position.PATH: encode_path,
-    Position.QUERY_KEY: encode_percent,
-    Position.QUERY: encode_percent,
-    Position.FRAGMENT: encode_percent,
-    Position.HEADER: encode_header,
-    Position.FORM: encode_percent,
-    Position.RAW: encode_raw,
-}
+def keep_in_query(value: str) -> str:
+    """For `raw` in a query or form: separators and escapes stay, what no query may hold is percent-encoded."""
+    return _NOT_IN_QUERY.sub(lambda found: quote(found[0], safe="", errors="replace"), value)
 
 
-class Walk:
-    """Follows a template from its first character: literals move it on, macros ask where they stand.
+def keep_json(value: str) -> str:
+    """For `raw` outside quotes: a whole JSON value, or `null` where there is none."""
+    if not value:
+        return "null"
+    try:
+        if max(value.count("["), value.count("{")) > _RAW_JSON_DEPTH_MAX:
+            raise ValueError(value)
+        json.loads(value, parse_constant=_no_constant)
+    except ValueError as error:
+        raise ValueRefusedError(f"{value[:40]!r} is no JSON value") from error
+    return value
 
-    For positions other than URL and JSON it stands still.
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+class Encoder(NamedTuple):
+    """How values are written in one place.
+
+    `signs` are the ASCII characters that stay: a value of these alone is written as it is. Empty where the value must
+    be looked at as a whole. `refused` are values of these signs that are no values here all the same.
     """
 
-    def __init__(self, position: Position, *, place: str = "") -> None:
-        self._position = position
-        self._place = place
-        self._part = "scheme" if position is Position.URL else ""
-        self._authority = ""
-        self._in_string = False
+    encode: Encode
+    signs: bytes = b""
+    refused: tuple[str, ...] = ()
 
-    def literal(self, text: str, column: int) -> str:
-        """The text as it will be rendered. Raises MacroError `macro_not_url` or `macro_syntax`."""
-        if self._position is Position.URL:
-            return self._url_literal(text, column)
-        if self._position is Position.JSON:
-            for sign in _JSON_STRING_SIGN.findall(text):
-                if sign == '"':
-                    self._in_string = not self._in_string
-                elif sign == "\\":
-                    self._fail("macro_syntax", "a backslash would escape what a macro renders", column + len(text) - 1)
-        if self._position is Position.HEADER and not _plain_header(text):
-            self._fail("macro_syntax", "a header may hold printable ASCII only", column)
-        return text
 
-    def encoder(self, name: str, column: int) -> Encode:
-        """How a macro's value is written here. Raises MacroError `macro_in_host`."""
-        if self._position is Position.JSON:
-            return encode_json_string if self._in_string else encode_json_value
-        if self._position is not Position.URL:
-            return _ENCODERS[self._position]
-        if self._part in ("scheme", "authority"):
-            part = "scheme" if self._part == "scheme" else "host or port"
-            self._fail("macro_in_host", f"{{{name}}} stands in the URL's {part}", column)
-        return encode_path if self._part == "path" else encode_percent
+_UNRESERVED = (string.ascii_letters + string.digits + "-._~").encode()
+_PRINTABLE = bytes(range(0x20, 0x7F))
 
-    def end(self) -> None:
-        """Raises MacroError where the text ends before a whole URL or JSON string."""
-        if self._part == "scheme":
-            self._fail("macro_not_url", "not an http or https URL", 0)
-        if self._part == "authority":
-            self._check_authority(0)
-        if self._in_string:
-            self._fail("macro_syntax", "a JSON string has no closing quote", 0)
+PERCENT = Encoder(encode_percent, _UNRESERVED)
+PATH = Encoder(encode_path, _UNRESERVED, (".", ".."))
+HEADER = Encoder(encode_header, _PRINTABLE)
+JSON_STRING = Encoder(encode_json_string, _PRINTABLE.translate(None, b'"\\'))
+JSON_VALUE = Encoder(encode_json_value)
+XML = Encoder(encode_xml, _PRINTABLE.translate(None, b"&<>\"'"))
+RAW = Encoder(encode_raw)
 
-    def _url_literal(self, text: str, column: int) -> str:
-        bad = _SPACE_OR_CONTROL.search(text)
-        if bad:
-            self._fail("macro_not_url", f"{bad[0]!r} cannot stand in a URL", column + bad.start())
-        start = 0
-        if self._part == "scheme":
-            start = text.find("://") + 3
-            if text[:start].lower() not in ("http://", "https://"):
-                self._fail("macro_not_url", "not an http or https URL", column)
-            self._part = "authority"
-        if self._part == "authority":
-            ends = [found for found in (text.find(sign, start) for sign in "/?#") if found >= 0]
-            end = min(ends, default=len(text))
-            self._authority += text[start:end]
-            if not ends:
-                return text
-            self._check_authority(column)
-            self._part = "path"
-            start = end
-        if self._part == "path" and "?" in text[start:].partition("#")[0]:
-            self._part = "query"
-        if "#" in text[start:]:
-            self._part = "fragment"
-        return text[:start] + _NOT_IN_URL.sub(lambda found: quote(found[0], safe=""), text[start:])
-
-    def _check_authority(self, column: int) -> None:
-        found = _authority(self._authority)
-        if not found or (found[1] and not 0 < int(found[1]) < 65536):
-            hint = "" if self._authority.isascii() else "write the host in its xn-- form"
-            self._fail("macro_not_url", f"{self._authority[:80]!r} is no host", column, hint=hint)
-
-    def _fail(self, code: str, detail: str, column: int, *, hint: str = "") -> NoReturn:
-        raise MacroError(code, detail, column=column, place=self._place, hint=hint)
+OF_POSITION: dict[Position, Encoder] = {
+    Position.PATH: PATH,
+    Position.QUERY_KEY: PERCENT,
+    Position.QUERY: PERCENT,
+    Position.FRAGMENT: PERCENT,
+    Position.HEADER: HEADER,
+    Position.FORM: PERCENT,
+    Position.RAW: RAW,
+}

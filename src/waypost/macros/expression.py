@@ -5,16 +5,19 @@ decides what a name's value is: the caller brings a mapping of names to texts, i
 
     condition = both { "or" both } ;
     both      = test { "and" test } ;
-    test      = "not" test | "(" condition ")" | operand [ relation ] ;     (* an operand alone: is not empty *)
+    test      = "not" test | "(" condition ")" | asked | operand relation ;    (* a name alone: it is not empty *)
     relation  = ( "==" | "!=" | "<" | "<=" | ">" | ">=" ) operand
               | [ "not" ] "in" "(" operand { "," operand } ")"
-              | [ "not" ] ( "matches" | "within" ) ( quoted | "(" quoted { "," quoted } ")" ) ;
-    operand   = quoted | number | name { "|" filter } ;
+              | [ "not" ] "matches" patterns | [ "not" ] "within" networks ;
+    operand   = asked | quoted | number ;
+    asked     = name { "|" filter } ;                                          (* but for the words of conditions *)
+    patterns  = quoted | "(" quoted { "," quoted } ")" ;                       (* `*` is any characters *)
+    networks  = network | "(" network { "," network } ")" ;
+    network   = "'" ? an address, or a network such as 10.0.0.0/8 ? "'" ;
     number    = [ "+" | "-" ] ( digit { digit } [ "." { digit } ] | "." digit { digit } ) ;
 
-`quoted`, `name` and `filter` are those of templates (syntax.py). Two numbers are compared as numbers (`10 == '10.00'`),
-other texts as texts; `<` and its like are false where a side is no number. `matches` takes `*` for any characters.
-`within` takes networks and addresses (`10.0.0.0/8`). A filter that cannot take its value gives an empty text.
+What is not here stands in syntax.py. Two numbers are compared as numbers (`10 == '10.00'`), other texts as texts; `<`
+and its like are false where a side is no number. A filter that cannot take its value gives an empty text.
 
 A condition becomes one Python function when it is first asked. The text of that function is made of fixed words and
 of names numbered by us (`k0`, `k1`, …); whatever a user wrote is bound to those names as a value (decision 0020).
@@ -23,14 +26,15 @@ of names numbered by us (`k0`, `k1`, …); whatever a user wrote is bound to tho
 import ipaddress
 import re
 from collections.abc import Callable, Container, Mapping
-from decimal import Decimal
 from typing import NamedTuple
 
-from waypost.macros.filters import build_filter
+from waypost.macros.filters import NOTHING, build_filter
+from waypost.macros.numbers import number_of
 from waypost.macros.scanner import Call, MacroError, Scanner, ValueRefusedError
 
 EXPRESSION_BYTES_MAX = 8192
 DEPTH_MAX = 32
+VALUE_LENGTH_MAX = 65536
 
 WORDS = frozenset({"and", "or", "not", "in", "matches", "within"})
 
@@ -38,7 +42,6 @@ _SIGN = re.compile(r"==|!=|<=|>=|<|>")
 _NUMERAL = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)", re.ASCII)
 _AFTER_NUMERAL = re.compile(r"[\w.\-]")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
-_number = re.compile(r"[+-]?(?:\d{1,40}(?:\.\d{0,40})?|\.\d{1,40})", re.ASCII).fullmatch
 _ADDRESS_LENGTH_MAX = 64
 
 Holds = Callable[[Mapping[str, str]], bool]
@@ -124,7 +127,7 @@ class Expression:
     `holds(values)` says whether it holds; it never raises.
     """
 
-    __slots__ = ("condition", "holds", "names", "place", "text")
+    __slots__ = ("_built", "condition", "holds", "names", "place", "text")
 
     holds: Holds
 
@@ -132,13 +135,15 @@ class Expression:
         self.text = text
         self.place = place
         self.condition = condition
-        self.names = tuple(dict.fromkeys(name.name for name in names_of(condition)))
+        self.names = tuple(dict.fromkeys(name for name, _ in names_of(condition)))
+        self._built: Holds | None = None
         self.holds = self._first
 
     def _first(self, values: Mapping[str, str]) -> bool:
         # Compiled when it is first asked: a catalog is checked without compiling what it never runs.
-        self.holds = Builder().build(self.condition)
-        return self.holds(values)
+        if self._built is None:
+            self._built = self.holds = Builder().build(self.condition)
+        return self._built(values)
 
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"
@@ -168,15 +173,17 @@ def compile_expression(
 
 def check_condition(condition: Condition, *, names: Container[str] | None, place: str = "") -> None:
     """Raises MacroError where a name or a filter does not exist, or a network is none."""
-    for name in names_of(condition):
-        if names is not None and name.name not in names:
+    for name, column in names_of(condition):
+        if names is not None and name not in names:
             hint = getattr(names, "hint", None)
-            detail = f"nothing is called {name.name[:64]} in {getattr(names, 'title', 'this condition')}"
-            raise MacroError(
-                "macro_unknown", detail, column=name.column, place=place, hint=hint(name.name) if hint else ""
-            )
-        for call in name.calls:
-            build_filter(call, place=place)
+            detail = f"nothing is called {name[:64]} in {getattr(names, 'title', 'this condition')}"
+            raise MacroError("macro_unknown", detail, column=column, place=place, hint=hint(name) if hint else "")
+    for operand in _names(condition):
+        for call in operand.calls:
+            step = build_filter(call, place=place)
+            if step.needs_rates or any(source.secret for source in step.sources):
+                detail = "conditions convert no amounts and use no secrets"
+                raise MacroError("macro_bad_argument", detail, column=call.column, place=place)
     for test in _tests(condition):
         if isinstance(test, Within):
             try:
@@ -186,8 +193,18 @@ def check_condition(condition: Condition, *, names: Container[str] | None, place
                 raise MacroError("macro_syntax", str(error), column=test.column, place=place, hint=hint) from error
 
 
-def names_of(condition: Condition) -> list[Name]:
-    """Every name that the condition uses, in the order in which they are written."""
+def names_of(condition: Condition) -> list[tuple[str, int]]:
+    """Every name that the condition uses, with its column, in the order in which they are written."""
+    found = []
+    for operand in _names(condition):
+        found.append((operand.name, operand.column))
+        for argument in (argument for call in operand.calls for argument in call.arguments):
+            if argument.source is not None and not argument.source.secret:
+                found.append((argument.source.name, argument.column))
+    return found
+
+
+def _names(condition: Condition) -> list[Name]:
     found: list[Operand] = []
     for test in _tests(condition):
         if isinstance(test, Compare):
@@ -332,13 +349,6 @@ def _take_word(scanner: Scanner, word: str) -> bool:
 # --- what the comparisons mean ---------------------------------------------------------------------------
 
 
-def number_of(text: str) -> int | Decimal | None:
-    """The number that a text is, or None; exact, and without exponents."""
-    if len(text) <= 40 and text.isdecimal() and text.isascii():
-        return int(text)
-    return Decimal(text) if _number(text) else None
-
-
 def equal(left: str, right: str) -> bool:
     """As numbers where both are, otherwise as texts."""
     if left == right:
@@ -449,8 +459,9 @@ class Builder:
     def operand(self, operand: Operand) -> str:
         if isinstance(operand, Text):
             return self.bind(operand.text)
-        value = f"values.get({self.bind(operand.name)}, '')"
-        return f"{self.bind(_filtered(operand.calls))}({value})" if operand.calls else value
+        if operand.calls:
+            return f"{self.bind(_filtered(operand))}(values)"
+        return f"values.get({self.bind(operand.name)}, '')"
 
     def compare(self, sign: str, left: Operand, right: Operand) -> str:
         if sign in (">", ">="):
@@ -480,16 +491,21 @@ class Builder:
         return "(" + " or ".join(f"has_form({value}, {form})" for form in forms) + ")"
 
 
-def _filtered(calls: tuple[Call, ...]) -> Callable[[str], str]:
-    steps = [build_filter(call) for call in calls]
+def _filtered(operand: Name) -> Callable[[Mapping[str, str]], str]:
+    name = operand.name
+    steps = [build_filter(call) for call in operand.calls]
 
-    def apply(value: str) -> str:
+    def value_of(values: Mapping[str, str]) -> str:
+        value = values.get(name, "")
         try:
-            for step, takes_empty in steps:
-                if value or takes_empty:
-                    value = step(value)
+            for step in steps:
+                if value or step.takes_empty:
+                    apply = step.resolve(values, NOTHING) if step.resolve else step.apply
+                    value = apply(value)
+                    if len(value) > VALUE_LENGTH_MAX:
+                        return ""
         except ValueRefusedError:
             return ""
         return value
 
-    return apply
+    return value_of

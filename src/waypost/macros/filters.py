@@ -1,38 +1,42 @@
 """Every filter there is: one table with its arguments and its meaning.
 
-Owns: the table and what each filter does. A filter is built once, when its template is compiled; what it builds
-takes a text and answers a text. Reads and writes nothing; never knows the position that the value will stand in.
+Owns: the table, and how a filter that was written becomes a step that a value passes through. A step whose arguments
+are texts is built once, when its template is compiled; one that takes another macro's value or a secret is built at
+each render. Reads and writes nothing; never knows the position that the value will stand in.
 
-An empty value (a missing one) passes by every filter but `default` and `map`: the hash of nothing is no hash.
-Sources: MD5 RFC 1321, SHA-1 and SHA-256 FIPS 180-4 (over UTF-8, lower-case hex); base64 and base64url RFC 4648;
-percent-encoding RFC 3986; JSON RFC 8259; date directives as in POSIX strftime, numeric ones only.
+An empty value (a missing one) passes by every filter but those that make something of it (`takes_empty`): the hash of
+nothing is no hash.
 """
 
-import base64
 import difflib
-import hashlib
-import json
-import re
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from decimal import ROUND_HALF_UP, Context, Decimal
+from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import NamedTuple
-from urllib.parse import quote
 
-from waypost.macros.scanner import Argument, Call, MacroError, ValueRefusedError
+from waypost.errors import WaypostError
+from waypost.macros import numbers, texts, times
+from waypost.macros.scanner import Apply, Argument, Call, MacroError, Source, ValueRefusedError, check_reference
 
-Apply = Callable[[str], str]
 Build = Callable[[tuple[Argument, ...]], Apply]
 
-DECIMALS_MAX = 12
-_NUMBER = re.compile(r"[+-]?(?:\d{1,40}(?:\.\d{0,40})?|\.\d{1,40})", re.ASCII)
-_INTEGER = re.compile(r"[+-]?\d{1,9}", re.ASCII)
-_UNIX_TIME = re.compile(r"\d{1,12}", re.ASCII)
-_DIRECTIVE = re.compile(r"%(.?)", re.DOTALL)
-_DIRECTIVES = "YmdHMSjys%"
-_CONTEXT = Context(prec=100, rounding=ROUND_HALF_UP)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_YEAR_10000_S = 253402300800
+
+def no_secret(reference: str) -> str:
+    """What a render without secrets answers. Raises WaypostError `macro_secret`."""
+    raise WaypostError("macro_secret", f"the secret {reference} is not at hand here")
+
+
+class Context(NamedTuple):
+    """What a render may need beside values.
+
+    `secrets` answers what a reference (`env:NAME`, `file:PATH`) stands for; `rates` says how many units of each
+    currency are worth the same, for instance `{"EUR": Decimal(1), "USD": Decimal("1.08")}`.
+    """
+
+    secrets: Callable[[str], str] = no_secret
+    rates: Mapping[str, Decimal] = {}
+
+
+NOTHING = Context()
 
 
 class Filter(NamedTuple):
@@ -46,13 +50,21 @@ class Filter(NamedTuple):
     most: int = 0
     keyed: bool = False
     takes_empty: bool = False
+    is_signed: bool = False  # its first argument is a secret
 
 
-def build_filter(call: Call, *, place: str = "") -> tuple[Apply, bool]:
-    """The call as a function, and whether it takes an empty value.
+class Step(NamedTuple):
+    """A filter with its arguments. Where `resolve` is given, it answers what to apply for one render."""
 
-    Raises MacroError `macro_unknown_filter` or `macro_bad_argument`.
-    """
+    apply: Apply
+    takes_empty: bool
+    resolve: Callable[[Mapping[str, str], Context], Apply] | None = None
+    sources: tuple[Source, ...] = ()
+    needs_rates: bool = False
+
+
+def build_filter(call: Call, *, place: str = "") -> Step:
+    """The call as a step. Raises MacroError `macro_unknown_filter` or `macro_bad_argument`."""
     row = FILTERS.get(call.name)
     if row is None:
         close = difflib.get_close_matches(call.name.lower(), FILTERS, n=1)
@@ -68,86 +80,72 @@ def build_filter(call: Call, *, place: str = "") -> tuple[Apply, bool]:
         if (argument.key is not None) != row.keyed:
             detail = f"{row.name} takes {'a=b' if row.keyed else 'plain'} arguments"
             raise MacroError("macro_bad_argument", detail, column=argument.column, place=place, hint=written)
+    arguments = _signed(call.arguments, place) if row.is_signed else call.arguments
+    sources = tuple(argument.source for argument in arguments if argument.source is not None)
     try:
-        return row.build(call.arguments), row.takes_empty
+        if row.name == "convert" and count < row.most:
+            raise ValueError("convert must be told the currency that the amount is in")
+        if row.name == "convert":
+            numbers.check_convert(arguments)
+            return Step(_unresolved, False, _converting(arguments), sources, needs_rates=True)
+        if row.is_signed:
+            row.build(arguments)  # to see that it can be, with an empty key
+        if sources:
+            return Step(_unresolved, row.takes_empty, _resolving(row, arguments), sources)
+        return Step(row.build(arguments), row.takes_empty)
     except ValueError as error:
         raise MacroError("macro_bad_argument", str(error), column=call.column, place=place, hint=written) from error
 
 
-def _map(arguments: tuple[Argument, ...]) -> Apply:
-    table: dict[str, str] = {}
-    for key, value, *_ in arguments:
-        if key is None or key in table:
-            raise ValueError(f"map has {key!r} twice")
-        table[key] = value
-    others = table.pop("*", None)
-    if others is None:
-        return lambda value: table.get(value, value)
-    rest = others
-    return lambda value: table.get(value, rest)
+def _signed(arguments: tuple[Argument, ...], place: str) -> tuple[Argument, ...]:
+    key = arguments[0]
+    if key.source is None:
+        reference = check_reference(key.value, column=key.column, place=place)
+        key = Argument(None, "", key.column, Source("secret", reference))
+    elif not key.source.secret:
+        detail = "a signature's key is a secret, not a macro's value"
+        raise MacroError("macro_bad_argument", detail, column=key.column, place=place)
+    return (key, *arguments[1:])
 
 
-def _default(arguments: tuple[Argument, ...]) -> Apply:
-    text = arguments[0].value
-    return lambda value: value or text
+def _resolving(row: Filter, arguments: tuple[Argument, ...]) -> Callable[[Mapping[str, str], Context], Apply]:
+    def resolve(values: Mapping[str, str], context: Context) -> Apply:
+        try:
+            return row.build(_resolved(arguments, values, context))
+        except ValueRefusedError:
+            raise
+        except ValueError as error:
+            raise ValueRefusedError(str(error)) from error
+
+    return resolve
 
 
-def _round(arguments: tuple[Argument, ...]) -> Apply:
-    decimals = _integer(arguments[0]) if arguments else 0
-    if not 0 <= decimals <= DECIMALS_MAX:
-        raise ValueError(f"round takes 0 to {DECIMALS_MAX} decimals")
-    unit = Decimal(1).scaleb(-decimals)
+def _converting(arguments: tuple[Argument, ...]) -> Callable[[Mapping[str, str], Context], Apply]:
+    def resolve(values: Mapping[str, str], context: Context) -> Apply:
+        try:
+            return numbers.build_convert(_resolved(arguments, values, context), context.rates)
+        except ValueError as error:
+            raise ValueRefusedError(str(error)) from error
 
-    def apply(value: str) -> str:
-        if not _NUMBER.fullmatch(value):
-            raise ValueRefusedError(f"round: {value[:40]!r} is not a number")
-        rounded = Decimal(value).quantize(unit, context=_CONTEXT)
-        return f"{abs(rounded) if rounded.is_zero() else rounded:f}"
-
-    return apply
+    return resolve
 
 
-def _replace(arguments: tuple[Argument, ...]) -> Apply:
-    old, new = arguments[0].value, arguments[1].value
-    if not old:
-        raise ValueError("replace needs a text to look for")
-    return lambda value: value.replace(old, new)
+def _resolved(arguments: tuple[Argument, ...], values: Mapping[str, str], context: Context) -> tuple[Argument, ...]:
+    return tuple(
+        argument
+        if argument.source is None
+        else Argument(argument.key, value_of(argument.source, values, context), argument.column)
+        for argument in arguments
+    )
 
 
-def _slice(arguments: tuple[Argument, ...]) -> Apply:
-    start = _integer(arguments[0])
-    end = _integer(arguments[1]) if len(arguments) > 1 else None
-    return lambda value: value[start:end]
+def value_of(source: Source, values: Mapping[str, str], context: Context) -> str:
+    """A macro's value, empty if it is missing, or a secret."""
+    return context.secrets(source.secret) if source.secret else values.get(source.name, "")
 
 
-def _date(arguments: tuple[Argument, ...]) -> Apply:
-    form = arguments[0].value if arguments else "%Y-%m-%dT%H:%M:%SZ"
-    for directive in _DIRECTIVE.findall(form):
-        if not directive or directive not in _DIRECTIVES:
-            raise ValueError(f"date does not know %{directive}; it knows {' '.join('%' + d for d in _DIRECTIVES)}")
-
-    def apply(value: str) -> str:
-        if not _UNIX_TIME.fullmatch(value) or not int(value) < _YEAR_10000_S:
-            raise ValueRefusedError(f"date: {value[:40]!r} is not a Unix time in seconds")
-        at = _EPOCH + timedelta(seconds=int(value))
-        fields = {
-            "Y": f"{at.year:04}", "m": f"{at.month:02}", "d": f"{at.day:02}", "H": f"{at.hour:02}",
-            "M": f"{at.minute:02}", "S": f"{at.second:02}", "j": f"{at.timetuple().tm_yday:03}",
-            "y": f"{at.year % 100:02}", "s": str(int(value)), "%": "%",
-        }  # fmt: skip
-        return _DIRECTIVE.sub(lambda found: fields[found[1]], form)
-
-    return apply
-
-
-def _integer(argument: Argument) -> int:
-    if not _INTEGER.fullmatch(argument.value):
-        raise ValueError(f"{argument.value[:40]!r} is not a whole number")
-    return int(argument.value)
-
-
-def _utf8(value: str) -> bytes:
-    return value.encode("utf-8", "replace")
+def _unresolved(value: str) -> str:
+    raise AssertionError("a step with other macros' values is resolved first")
 
 
 def _plain(apply: Apply) -> Build:
@@ -157,30 +155,69 @@ def _plain(apply: Apply) -> Build:
 _ROWS = (
     Filter("map", "map(a=b, c=d, *=other)",
            "the text beside the value; `*` is any other value, and without it a value that is not listed stays",
-           _map, 1, 1000, keyed=True, takes_empty=True),
+           texts.build_map, 1, 1000, keyed=True, takes_empty=True),
     Filter("default", "default(text)", "the text, where the value is missing or empty",
-           _default, 1, 1, takes_empty=True),
-    Filter("round", "round(decimals)", "the number with so many decimals (0), halves away from zero", _round, 0, 1),
+           texts.build_default, 1, 1, takes_empty=True),
     Filter("lower", "lower", "lower case", _plain(str.lower)),
     Filter("upper", "upper", "upper case", _plain(str.upper)),
     Filter("trim", "trim", "without white space at both ends", _plain(str.strip)),
-    Filter("replace", "replace(old, new)", "each `old` as `new`", _replace, 2, 2),
+    Filter("append", "append(text)", "the value, then the text", texts.build_append, 1, 1),
+    Filter("prepend", "prepend(text)", "the text, then the value", texts.build_prepend, 1, 1),
+    Filter("join", "join(sign, text, …)", "the value and the texts that are not empty, with the sign between them",
+           texts.build_join, 2, 100, takes_empty=True),
+    Filter("replace", "replace(old, new)", "each `old` as `new`", texts.build_replace, 2, 2),
     Filter("slice", "slice(start, end)",
-           "characters from `start` to before `end` (the end); negative numbers count from the end", _slice, 1, 2),
-    Filter("md5", "md5", "MD5, hex",
-           _plain(lambda value: hashlib.md5(_utf8(value), usedforsecurity=False).hexdigest())),
-    Filter("sha1", "sha1", "SHA-1, hex",
-           _plain(lambda value: hashlib.sha1(_utf8(value), usedforsecurity=False).hexdigest())),
-    Filter("sha256", "sha256", "SHA-256, hex", _plain(lambda value: hashlib.sha256(_utf8(value)).hexdigest())),
-    Filter("base64", "base64", "base64 with padding", _plain(lambda value: base64.b64encode(_utf8(value)).decode())),
-    Filter("base64url", "base64url", "base64 for URLs, without padding",
-           _plain(lambda value: base64.urlsafe_b64encode(_utf8(value)).decode().rstrip("="))),
-    Filter("hex", "hex", "the bytes in hex", _plain(lambda value: _utf8(value).hex())),
-    Filter("urlencode", "urlencode", "percent-encoded once more than the position asks for",
-           _plain(lambda value: quote(value, safe="", errors="replace"))),
-    Filter("json", "json", "a JSON string, quotes included", _plain(lambda value: json.dumps(value))),
-    Filter("date", "date(format)",
-           "a Unix time as a date in UTC (ISO 8601); directives %Y %m %d %H %M %S %j %y %s %%", _date, 0, 1),
+           "characters from `start` to before `end` (the end); negative numbers count from the end",
+           texts.build_slice, 1, 2),
+    Filter("truncate", "truncate(length)", "at most so many characters", texts.build_truncate, 1, 1),
+    Filter("split", "split(sign, nth)",
+           "what stands between the signs: part `nth` from 0, or from the end if negative; empty if there is none",
+           texts.build_split, 2, 2),
+    Filter("first", "first(sign)", "what stands before the first sign", texts.build_first, 1, 1),
+    Filter("round", "round(decimals)", "the number with so many decimals (0), halves away from zero",
+           numbers.build_round, 0, 1),
+    Filter("int", "int", "the number without its decimals", numbers.build_int),
+    Filter("abs", "abs", "the number without its sign", numbers.build_abs),
+    Filter("number", "number(form)",
+           "the number as in the form: `'0.00'`, `'#,##0.00'`, `'0.##'` (`#`: decimals only where they are not 0)",
+           numbers.build_number, 1, 1),
+    Filter("add", "add(number)", "the sum", numbers.build_add, 1, 1),
+    Filter("sub", "sub(number)", "the difference", numbers.build_sub, 1, 1),
+    Filter("mul", "mul(number)", "the product", numbers.build_mul, 1, 1),
+    Filter("div", "div(number)", "the quotient, with at most 12 decimals", numbers.build_div, 1, 1),
+    Filter("minor", "minor(currency)", "the amount in the currency's smallest unit, such as cents",
+           numbers.build_minor, 1, 1),
+    Filter("convert", "convert(to, from)",
+           "the amount in another currency, with its decimals; `payout` and `sum` know their `from`",
+           _plain(_unresolved), 1, 2),
+    Filter("date", "date(format, timezone)",
+           "a time as a date (ISO 8601) in a time zone (UTC); directives %Y %m %d %H %M %S %j %y %s %b %a %z %:z %%",
+           times.build_date, 0, 2),
+    Filter("unix", "unix", "a time as Unix seconds", times.build_unix),
+    Filter("unix_ms", "unix_ms", "a time as Unix milliseconds", times.build_unix_ms),
+    Filter("random", "random(least, most, salt)",
+           "a whole number between them, drawn from the value: the same for the same value and salt",
+           texts.build_random, 2, 3),
+    Filter("uuid", "uuid(salt)", "a UUID (version 8), drawn from the value: the same for the same value and salt",
+           texts.build_uuid, 0, 1),
+    Filter("md5", "md5", "MD5, hex", texts.build_hash("md5")),
+    Filter("sha1", "sha1", "SHA-1, hex", texts.build_hash("sha1")),
+    Filter("sha256", "sha256", "SHA-256, hex", texts.build_hash("sha256")),
+    Filter("sha512", "sha512", "SHA-512, hex", texts.build_hash("sha512")),
+    Filter("hmac_sha1", "hmac_sha1(secret, form)", "HMAC-SHA-1, as `hex` (that, if not said), `base64` or `base64url`",
+           texts.build_hmac("sha1"), 1, 2, is_signed=True),
+    Filter("hmac_sha256", "hmac_sha256(secret, form)", "HMAC-SHA-256, likewise",
+           texts.build_hmac("sha256"), 1, 2, is_signed=True),
+    Filter("hmac_sha512", "hmac_sha512(secret, form)", "HMAC-SHA-512, likewise",
+           texts.build_hmac("sha512"), 1, 2, is_signed=True),
+    Filter("base64", "base64", "base64 with padding", texts.build_written("base64")),
+    Filter("base64url", "base64url", "base64 for URLs, without padding", texts.build_written("base64url")),
+    Filter("hex", "hex", "the bytes in hex", texts.build_written("hex")),
+    Filter("urlencode", "urlencode", "percent-encoded once more than the position asks for", _plain(texts.percent)),
+    Filter("urldecode", "urldecode", "percent escapes decoded once", _plain(texts.unpercent)),
+    Filter("json", "json", "a JSON string, quotes included", _plain(texts.json_string)),
+    Filter("raw", "raw", "the last filter: the value is written as it is, as far as its position can bear it",
+           _plain(str), takes_empty=True),
 )  # fmt: skip
 
 FILTERS: dict[str, Filter] = {row.name: row for row in _ROWS}

@@ -90,7 +90,12 @@ _ROWS = (
     MacroName("postback_id", "the postback's id, the same at every attempt", _ATTEMPT),
     MacroName("attempt", "the attempt's number, from 1", _ATTEMPT),
     MacroName("is_repeat", "1 at every attempt after the first, otherwise 0", _ATTEMPT),
+    MacroName("reason", "why the attempt is made: first, retry, unknown-after-crash, resend or correction", _ATTEMPT),
+    MacroName("first_attempt_time", "when the first attempt was begun, Unix seconds", _ATTEMPT),
+    MacroName("attempt_time", "when this attempt was begun, Unix seconds", _ATTEMPT),
 )
+
+CURRENCY_OF = {"payout": "currency", "sum": "sum_currency"}  # an amount's macro → that of its currency
 
 MACROS: dict[str, MacroName] = {row.name: row for row in _ROWS}
 CLICK_FIELD = MacroName("click.NAME", "any other parameter of the click's URL, by its name", _BOTH)
@@ -108,8 +113,10 @@ class NameSet:
         self.title = title
         self._names = frozenset(row.name for row in _ROWS if row.where & where)
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._names or (name.startswith(CLICK_PREFIX) and len(name) > len(CLICK_PREFIX))
+    def __contains__(self, name: object) -> bool:
+        return name in self._names or (
+            isinstance(name, str) and name.startswith(CLICK_PREFIX) and len(name) > len(CLICK_PREFIX)
+        )
 
     def hint(self, name: str) -> str:
         """What may have been meant, or where the name would have a value."""

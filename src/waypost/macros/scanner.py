@@ -5,9 +5,12 @@ both halves raise. Reads and writes nothing. Never knows which macros or filters
 """
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
 from waypost.errors import WaypostError
+
+Apply = Callable[[str], str]
 
 _SPACE = re.compile(r"\s*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
@@ -15,6 +18,8 @@ _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BARE = re.compile(r"[^\s,=()|{}'\"]+")
 _QUOTED = re.compile(r"'((?:[^'\\]|\\.)*+)'", re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:[^\s'\0]+")
+SECRET_HINT = "name the variable or file that holds it: 'env:NAME' or 'file:PATH'"
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 
 
@@ -33,13 +38,20 @@ class ValueRefusedError(ValueError):
     code = "macro_value"
 
 
+class Source(NamedTuple):
+    """Where a value comes from: a macro's name, or the reference of a secret."""
+
+    name: str
+    secret: str = ""
+
+
 class Argument(NamedTuple):
-    """One argument; `key` is None for a plain one. Where `is_macro`, the value is the name of a macro."""
+    """One argument; `key` is None for a plain one. Where there is a `source`, the value is what that has."""
 
     key: str | None
     value: str
     column: int
-    is_macro: bool = False
+    source: Source | None = None
 
 
 class Call(NamedTuple):
@@ -48,6 +60,14 @@ class Call(NamedTuple):
     name: str
     arguments: tuple[Argument, ...]
     column: int
+
+
+def check_reference(text: str, *, column: int, place: str) -> str:
+    """The text, if it says where a secret stands. Raises MacroError `macro_bad_argument`, without the text."""
+    if not _REFERENCE.fullmatch(text):
+        detail = "a secret is never written in a template"
+        raise MacroError("macro_bad_argument", detail, column=column, place=place, hint=SECRET_HINT)
+    return text
 
 
 def quote_argument(value: str) -> str:
@@ -103,6 +123,18 @@ class Scanner:
         self.at = found.end()
         return _ESCAPE.sub(lambda escape: _ESCAPES.get(escape[1], escape[1]), found[1])
 
+    def take_secret(self, name: str) -> Source | None:
+        """The rest of secret('…'); None if it is not what stands here."""
+        if name != "secret" or not self.take_sign("("):
+            return None
+        self.space()
+        column = self.at + 1
+        reference = self.take_quoted()
+        self.space()
+        if reference is None or not self.take_sign(")"):
+            self.fail("secret takes a reference in quotes", hint=SECRET_HINT)
+        return Source(name, check_reference(reference, column=column, place=self.place))
+
     def take_calls(self) -> tuple[Call, ...]:
         """The filters that stand here, each behind its |, and the white space around them."""
         calls = []
@@ -151,35 +183,41 @@ class Scanner:
 
     def _argument(self) -> Argument:
         column = self.at + 1
-        value, is_macro = self._value()
+        value = self._value()
         self.space()
         if not self.take_sign("="):
             if value is None:
                 self.fail("an argument is missing", hint="write '' for an empty one")
-            return Argument(None, value, column, is_macro)
-        if value is None or is_macro:
+            return _as_argument(None, value, column)
+        if not isinstance(value, str):
             self.fail("the name before = is missing", hint="write '' for an empty one", column=column)
         self.space()
-        right, is_macro = self._value()
+        right = self._value()
         self.space()
-        return Argument(value, right or "", column, is_macro)
+        return _as_argument(value, right or "", column)
 
-    def _value(self) -> tuple[str | None, bool]:
-        """A text, or the name of a macro in braces and True."""
+    def _value(self) -> str | Source | None:
         quoted = self.take_quoted()
         if quoted is not None:
-            return quoted, False
-        if self.take_sign("{"):
-            self.space()
-            name = self.take_name()
-            self.space()
-            if not name or not self.take_sign("}"):
-                self.fail("a macro in an argument is its name in braces", hint="filters stand outside: {a|add({b})}")
-            return name, True
-        return self._take(_BARE) or None, False
+            return quoted
+        if not self.take_sign("{"):
+            return self._take(_BARE) or None
+        self.space()
+        name = self.take_name()
+        source = self.take_secret(name) or Source(name)
+        self.space()
+        if not name or not self.take_sign("}"):
+            self.fail("a macro in an argument is its name in braces", hint="such as {revenue|sub({payout})}")
+        return source
 
     def _bad_argument(self, name: str) -> NoReturn:
         sign = self.peek()
         if not sign:
             self.fail(f"{name}( has no closing )")
         self.fail(f"{sign!r} is not expected in {name}(…)", hint="put texts with signs or spaces in '…'")
+
+
+def _as_argument(key: str | None, value: str | Source, column: int) -> Argument:
+    if isinstance(value, str):
+        return Argument(key, value, column)
+    return Argument(key, "", column, value)

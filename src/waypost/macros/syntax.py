@@ -3,40 +3,42 @@
 Owns: the grammar, and every message about a text that does not follow it. Reads and writes nothing.
 Never knows which macros or filters exist, nor where a value will stand: names.py, filters.py, template.py do.
 
-    template = { literal | macro } ;
-    literal  = { any character except "{" and "}" | "{{" | "}}" } ;       (* "{{" is one "{", "}}" one "}" *)
-    macro    = "{" name { "|" filter } "}" ;
-    name     = letter { letter | digit | "_" | "-" | "." } ;
+    template = { literal | macro | block } ;
+    literal  = ? any character but { and } ? | "{{" | "}}" ;                (* doubled, it is one brace *)
+    macro    = "{" source [ "!" | "?" ] { "|" filter } "}" ;                (* where it is empty: ! refuse, ? drop *)
+    source   = name | "secret" "(" quoted ")" ;
+    block    = ( "{if" condition "}" | "{?" name "}" ) template { "{elif" condition "}" template }
+               [ "{else}" template ] "{end}" ;
+    name     = letter { letter | digit | "-" | "." } ;                      (* but for the words of blocks *)
     filter   = word [ "(" [ argument { "," argument } ] ")" ] ;
-    word     = letter { letter | digit | "_" } ;
-    argument = value | value "=" [ value ] ;                              (* the second form is keyed *)
-    value    = bare | quoted ;
-    bare     = { any character except white space and "," "=" "(" ")" "|" "{" "}" "'" '"' } ;
-    quoted   = "'" { any character except "'" and "\\" | "\\" any character } "'" ;  (* \\n \\t \\r; else itself *)
-    letter   = "A" … "Z" | "a" … "z" | "_" ;
+    word     = letter { letter | digit } ;
+    argument = value | text "=" [ value ] ;                                 (* the second form is keyed *)
+    value    = text | "{" source "}" ;                                      (* the last is a macro's value *)
+    text     = bare | quoted ;
+    bare     = ? one or more characters but white space and , = ( ) | { } ' " ? ;
+    quoted   = "'" { ? any character but ' and \\ ? | "\\" ? any character ? } "'" ;     (* \\n \\t \\r; else itself *)
+    letter   = ? A to Z, a to z, or _ ? ;
+    digit    = ? 0 to 9 ? ;
 
-White space is allowed around names, filters, arguments and their signs. Reserved, and refused until a release has
-them: conditions `{if …}` `{elif …}` `{else}` `{end}`, optional pieces `{?name}…{end}`, policies for missing values
-`{name!}` `{name?}`, macros inside arguments.
+`condition` is in expression.py. White space is allowed around names, filters, arguments and their signs.
 """
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple, NoReturn
 
-from waypost.macros.scanner import Argument, Call, MacroError, ValueRefusedError, quote_argument
+from waypost.macros.expression import Condition, Exists, Name, parse_condition
+from waypost.macros.scanner import Argument, Call, MacroError, Scanner, Source, ValueRefusedError, quote_argument
 
-__all__ = ["Argument", "Call", "Literal", "Macro", "MacroError", "Node", "ValueRefusedError", "parse", "quote_argument"]
+__all__ = [
+    "Argument", "Block", "Call", "Literal", "Macro", "MacroError", "Node", "ValueRefusedError", "every_node", "parse",
+    "quote_argument",
+]  # fmt: skip
 
 KEYWORDS = frozenset({"if", "elif", "else", "end", "for", "set"})
+BLOCKS_DEPTH_MAX = 16
 
 _LITERAL = re.compile(r"[^{}]+")
-_SPACE = re.compile(r"\s*")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
-_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_BARE = re.compile(r"[^\s,=()|{}'\"]+")
-_QUOTED = re.compile(r"'((?:[^'\\]|\\.)*+)'", re.DOTALL)
-_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 
 
 class Literal(NamedTuple):
@@ -47,179 +49,170 @@ class Literal(NamedTuple):
 
 
 class Macro(NamedTuple):
-    """A place for a value, and the filters it passes through, in order."""
+    """A place for a value, and the filters it passes through, in order.
+
+    `policy` is `!` or `?` as written, or empty; `secret` is the reference of a secret, where it is one.
+    """
 
     name: str
     calls: tuple[Call, ...]
     column: int
+    policy: str = ""
+    secret: str = ""
 
 
-Node = Literal | Macro
+class Block(NamedTuple):
+    """Pieces to choose from: the first whose condition holds is rendered. That of `{else}` is None."""
+
+    branches: tuple[tuple[Condition | None, tuple["Node", ...]], ...]
+    column: int
+
+
+Node = Literal | Macro | Block
 
 
 def parse(text: str, *, place: str = "") -> tuple[Node, ...]:
     """The template's nodes; time is linear in its length.
 
-    Raises MacroError `macro_syntax` with the column of the first thing that does not follow the grammar.
+    Raises MacroError `macro_syntax` with the column of the first thing that does not follow the grammar, or
+    `macro_too_large` where blocks are too deep in one another.
     """
-    return _Parser(text, place).template()
+    return Parser(text, place).template()
 
 
-class _Parser:
-    """Recursive descent over one text; `at` only ever grows."""
+def every_node(nodes: tuple[Node, ...]) -> Iterator[Node]:
+    """The nodes and those inside of blocks, in the order of the text."""
+    for node in nodes:
+        yield node
+        if isinstance(node, Block):
+            for _, inner in node.branches:
+                yield from every_node(inner)
+
+
+class Parser:
+    """Recursive descent over one text."""
 
     def __init__(self, text: str, place: str) -> None:
-        self.text = text
-        self.place = place
-        self.at = 0
+        self.scan = Scanner(text, place)
+        self._depth = 0
 
     def template(self) -> tuple[Node, ...]:
+        """All of the text."""
+        nodes, word, _ = self._nodes()
+        assert not word, "at depth 0 a word that ends a piece is refused"
+        return nodes
+
+    def _nodes(self) -> tuple[tuple[Node, ...], str, int]:
+        """Nodes up to the end of the text or to {elif, {else, {end; that word and its column."""
+        scan = self.scan
         nodes: list[Node] = []
         literal: list[str] = []
         literal_column = 1
-        text, end = self.text, len(self.text)
-        while self.at < end:
+        while sign := scan.peek():
             if not literal:
-                literal_column = self.at + 1
-            found = _LITERAL.match(text, self.at)
-            if found:
-                literal.append(found[0])
-                self.at = found.end()
-            elif text.startswith(("{{", "}}"), self.at):
-                literal.append(text[self.at])
-                self.at += 2
-            elif text[self.at] == "}":
-                self._fail("a } without its {", hint="write }} for a literal brace")
+                literal_column = scan.at + 1
+            plain = scan.match(_LITERAL)
+            if plain:
+                literal.append(plain)
+            elif scan.take_sign(sign * 2):
+                literal.append(sign)
+            elif sign == "}":
+                scan.fail("a } without its {", hint="write }} for a literal brace")
             else:
                 if literal:
                     nodes.append(Literal("".join(literal), literal_column))
                     literal = []
-                nodes.append(self._macro())
+                column = scan.at + 1
+                node = self._braced(column)
+                if isinstance(node, str):
+                    return tuple(nodes), node, column
+                nodes.append(node)
         if literal:
             nodes.append(Literal("".join(literal), literal_column))
-        return tuple(nodes)
+        return tuple(nodes), "", 0
 
-    def _macro(self) -> Macro:
-        column = self.at + 1
-        self.at += 1
-        self._space()
-        found = _NAME.match(self.text, self.at)
-        if not found:
+    def _braced(self, column: int) -> Macro | Block | str:
+        scan = self.scan
+        scan.take_sign("{")
+        scan.space()
+        if scan.take_sign("?"):
+            return self._optional(column)
+        name = scan.take_name()
+        if not name:
             self._no_name(column)
-        name = found[0]
-        self.at = found.end()
-        self._space()
+        if name == "if":
+            condition = parse_condition(scan)
+            self._close("{if …", column)
+            return self._block(condition, column)
+        if name in ("elif", "else", "end"):
+            if not self._depth:
+                scan.fail(f"{{{name}}} without its {{if …}}", column=column)
+            return name
         if name in KEYWORDS:
-            self._reserved(f"{{{name} …}}", "conditions", column)
-        if self._peek() in ("!", "?"):
-            self._reserved(f"{{{name}{self._peek()}}}", "policies for missing values", column)
-        calls = []
-        while self._peek() == "|":
-            self.at += 1
-            self._space()
-            calls.append(self._call())
-            self._space()
-        if self._peek() != "}":
-            self._unclosed(name, column)
-        self.at += 1
-        return Macro(name, tuple(calls), column)
+            scan.fail(f"{{{name} …}} is not available yet", hint="write it without", column=column)
+        return self._macro(name, column)
 
-    def _call(self) -> Call:
-        column = self.at + 1
-        found = _WORD.match(self.text, self.at)
-        if not found:
-            self._fail("a filter's name is missing after |")
-        self.at = found.end()
-        self._space()
-        arguments: list[Argument] = []
-        if self._peek() != "(":
-            return Call(found[0], (), column)
-        self.at += 1
-        self._space()
-        if self._peek() == ")":
-            self.at += 1
-            return Call(found[0], (), column)
+    def _optional(self, column: int) -> Block:
+        scan = self.scan
+        scan.space()
+        at = scan.at + 1
+        name = scan.take_name()
+        if not name:
+            scan.fail("a name is missing after {?", hint="such as {?sub3}&s3={sub3}{end}")
+        self._close(f"{{?{name}", column)
+        return self._block(Exists(Name(name, (), at)), column)
+
+    def _block(self, condition: Condition | None, column: int) -> Block:
+        self._depth += 1
+        if self._depth > BLOCKS_DEPTH_MAX:
+            detail = f"conditions are more than {BLOCKS_DEPTH_MAX} deep in one another"
+            self.scan.fail(detail, code="macro_too_large", column=column)
+        branches: list[tuple[Condition | None, tuple[Node, ...]]] = []
         while True:
-            arguments.append(self._argument())
-            sign = self._peek()
-            if sign not in (",", ")"):
-                self._bad_argument(found[0])
-            self.at += 1
-            if sign == ")":
-                return Call(found[0], tuple(arguments), column)
-            self._space()
+            nodes, word, at = self._nodes()
+            branches.append((condition, nodes))
+            if not word:
+                self.scan.fail("a condition has no {end}", column=column)
+            if word == "end":
+                break
+            if condition is None:
+                self.scan.fail(f"{{{word}}} after {{else}}", hint="{else} is the last piece", column=at)
+            condition = parse_condition(self.scan) if word == "elif" else None
+            self._close(f"{{{word}", at)
+        self._close("{end", at)
+        self._depth -= 1
+        return Block(tuple(branches), column)
 
-    def _argument(self) -> Argument:
-        column = self.at + 1
-        value = self._value()
-        self._space()
-        if self._peek() != "=":
-            if value is None:
-                self._fail("an argument is missing", hint="write '' for an empty one")
-            return Argument(None, value, column)
-        if value is None:
-            self._fail("the name before = is missing", hint="write '' for an empty one")
-        self.at += 1
-        self._space()
-        right = self._value()
-        self._space()
-        return Argument(value, right or "", column)
+    def _macro(self, name: str, column: int) -> Macro:
+        scan = self.scan
+        source = scan.take_secret(name) or Source(name)
+        scan.space()
+        policy = scan.peek() if scan.peek() in ("!", "?") else ""
+        if policy:
+            scan.take_sign(policy)
+        calls = scan.take_calls()
+        self._close(f"{{{name}", column)
+        return Macro(source.name, calls, column, policy, source.secret)
 
-    def _value(self) -> str | None:
-        if self._peek() == "'":
-            found = _QUOTED.match(self.text, self.at)
-            if not found:
-                self._fail("a quoted argument has no closing '")
-            self.at = found.end()
-            return _ESCAPE.sub(lambda escape: _ESCAPES.get(escape[1], escape[1]), found[1])
-        if self._peek() == "{":
-            self._reserved("{…} in an argument", "macros inside arguments", self.at + 1)
-        found = _BARE.match(self.text, self.at)
-        if not found:
-            return None
-        self.at = found.end()
-        return found[0]
-
-    def _space(self) -> None:
-        found = _SPACE.match(self.text, self.at)
-        if found:
-            self.at = found.end()
-
-    def _peek(self) -> str:
-        return self.text[self.at : self.at + 1]
+    def _close(self, what: str, column: int) -> None:
+        scan = self.scan
+        scan.space()
+        if scan.take_sign("}"):
+            return
+        sign = scan.peek()
+        if not sign:
+            scan.fail(f"{what} has no closing }}", hint="write {{ for a literal brace", column=column)
+        if sign in (":", "="):
+            hint = "another system's template? translate it with `waypost macro import`"
+            scan.fail(f"{sign!r} after {what} is no part of this language", hint=hint)
+        scan.fail(f"{sign!r} is not expected after {what}", hint="filters follow |, macros end with }")
 
     def _no_name(self, column: int) -> NoReturn:
-        sign = self._peek()
-        if sign == "?":
-            self._reserved("{?name}…{end}", "optional pieces", column)
+        scan = self.scan
+        sign = scan.peek()
         if sign in ("#", "/", "@", "!"):
-            self._reserved(f"{{{sign}…}}", "blocks", column)
-        self.at = column - 1
+            hint = "conditions are written {if …}…{end}, optional pieces {?name}…{end}"
+            scan.fail(f"{{{sign}…}}: blocks of this kind are not available", hint=hint, column=column)
         if sign == "}":
-            self._fail("a macro without a name", hint="write {{ and }} for literal braces")
-        self._fail("a { that opens no macro", hint="write {{ for a literal brace")
-
-    def _unclosed(self, name: str, column: int) -> NoReturn:
-        sign = self._peek()
-        if not sign:
-            self.at = column - 1
-            self._fail(f"{{{name} has no closing }}", hint="write {{ for a literal brace")
-        if sign in (":", "="):
-            self._fail(
-                f"{sign!r} after {{{name} is no part of this language",
-                hint="another system's template? translate it with `waypost macro import`",
-            )
-        self._fail(f"{sign!r} is not expected after {{{name}", hint="filters follow |, macros end with }")
-
-    def _bad_argument(self, name: str) -> NoReturn:
-        sign = self._peek()
-        if not sign:
-            self._fail(f"{name}( has no closing )")
-        self._fail(f"{sign!r} is not expected in {name}(…)", hint="put texts with signs or spaces in '…'")
-
-    def _reserved(self, what: str, feature: str, column: int) -> NoReturn:
-        self.at = column - 1
-        self._fail(f"{what}: {feature} are not available yet", hint="write it without, until a release has them")
-
-    def _fail(self, detail: str, *, hint: str = "") -> NoReturn:
-        raise MacroError("macro_syntax", detail, column=self.at + 1, place=self.place, hint=hint)
+            scan.fail("a macro without a name", hint="write {{ and }} for literal braces", column=column)
+        scan.fail("a { that opens no macro", hint="write {{ for a literal brace", column=column)

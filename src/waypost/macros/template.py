@@ -6,14 +6,21 @@ name counts as an empty text.
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple, NoReturn
 
 from waypost.errors import WaypostError
-from waypost.macros.encoding import Encode, Position, Walk
-from waypost.macros.filters import Apply, build_filter
-from waypost.macros.names import ANYWHERE, NameSet
-from waypost.macros.syntax import Literal, Macro, MacroError, ValueRefusedError, parse
+from waypost.macros.dropping import DROPPED, drop_parameters
+from waypost.macros.encoding import Position
+from waypost.macros.expression import Condition, Expression, check_condition, names_of
+from waypost.macros.filters import NOTHING, Context, Step, build_filter
+from waypost.macros.generated import Render, build_function
+from waypost.macros.names import ANYWHERE, CURRENCY_OF, NameSet
+from waypost.macros.pieces import Choice, Missing, Piece, Value, every_value, render_pieces
+from waypost.macros.scanner import Argument, Call, Source
+from waypost.macros.syntax import Block, Literal, Macro, MacroError, Node, parse
+from waypost.macros.walk import Walk
 
-__all__ = ["Position", "Template", "compile_applied", "compile_template"]
+__all__ = ["NOTHING", "Context", "Missing", "Position", "Template", "compile_applied", "compile_template"]
 
 TEMPLATE_BYTES_MAX = 8192
 TEMPLATE_DEPTH_MAX = 16
@@ -21,69 +28,78 @@ OUTPUT_BYTES_MAX = 65536
 APPLIED_BYTES_MAX = 1 << 20  # for what a catalog holds: it was measured by the settings when it was applied
 APPLIED_DEPTH_MAX = 1 << 10
 
-# One macro: its name, its filters (with whether each takes an empty value), its encoder, the literal behind it.
-_Piece = tuple[str, tuple[tuple[Apply, bool], ...], Encode, str]
-
 
 class Template:
-    """A compiled template. `names` are its macros, each once, in the order of their first use."""
+    """A compiled template. `names` are its macros, each once, in the order of their first use, and those that its
+    conditions and filters ask for; `secrets` the references of its secrets.
 
-    __slots__ = ("_head", "_output_bytes_max", "_pieces", "names", "place", "position", "text")
+    `render(values, context=NOTHING)` answers the text with each macro's value, filtered and encoded for where it
+    stands. It raises WaypostError: `macro_value` where a filter or position cannot take a value, `macro_no_value`
+    where a policy refuses a missing one, `macro_no_rate` where an amount cannot be converted, `macro_too_large` where
+    a value on its way or the whole output is over `output_bytes_max`, and what `context.secrets` raises.
+    """
+
+    __slots__ = ("_built", "_output_bytes_max", "_pieces", "names", "place", "position", "render", "secrets", "text")
+
+    render: Render
 
     def __init__(
-        self, text: str, position: Position, place: str, head: str, pieces: tuple[_Piece, ...], output_bytes_max: int
-    ) -> None:
+        self, text: str, position: Position, place: str, names: tuple[str, ...], pieces: tuple[Piece, ...],
+        output_bytes_max: int,
+    ) -> None:  # fmt: skip
         self.text = text
         self.position = position
         self.place = place
-        self.names = tuple(dict.fromkeys(piece[0] for piece in pieces))
-        self._head = head
+        self.names = names
+        self.secrets = tuple(
+            dict.fromkeys(source.secret for value in every_value(pieces) for source in value.sources if source.secret)
+        )
         self._pieces = pieces
         self._output_bytes_max = output_bytes_max
+        self._built: Render | None = None
+        self.render = self._first
 
-    def render(self, values: Mapping[str, str]) -> str:
-        """The text with each macro's value, filtered and encoded for where it stands.
+    def render_redacted(self, values: Mapping[str, str], context: Context = NOTHING) -> str:
+        """As `render`, with `***` for each value that a secret has a part in: what may be logged and kept."""
+        return self._rendered(values, context, redact=True)
 
-        Raises WaypostError `macro_value` where a filter or position cannot take a value, `macro_too_large` where a
-        value on its way or the whole output is over `output_bytes_max`.
-        """
-        get = values.get
-        limit = self._output_bytes_max
-        out = [self._head]
-        append = out.append
-        try:
-            for name, filters, encode, literal in self._pieces:
-                value = get(name, "")
-                if len(value) > limit:
-                    self._too_large(name)
-                for apply, takes_empty in filters:
-                    if value or takes_empty:
-                        value = apply(value)
-                        if len(value) > limit:
-                            self._too_large(name)
-                append(encode(value))
-                append(literal)
-        except ValueRefusedError as error:
-            raise WaypostError("macro_value", f"{{{name}}}: {error}", place=self.place) from error
+    def render_carefully(self, values: Mapping[str, str], context: Context = NOTHING) -> str:
+        """As `render`, piece by piece: it says what `render` means."""
+        return self._rendered(values, context, redact=False)
+
+    def _first(self, values: Mapping[str, str], context: Context = NOTHING) -> str:
+        # The function is made when it is first needed: a catalog is checked without rendering.
+        if self._built is None:
+            self._built = self.render_carefully
+            if len(self.text) <= TEMPLATE_BYTES_MAX:  # the function of a longer one would take long to make
+                self._built = build_function(
+                    self._pieces, self.render_carefully, output_bytes_max=self._output_bytes_max
+                )
+            self.render = self._built
+        return self._built(values, context)
+
+    def _rendered(self, values: Mapping[str, str], context: Context, *, redact: bool) -> str:
+        out: list[str] = []
+        render_pieces(self._pieces, values, context, out, redact=redact)
         rendered = "".join(out)
+        if DROPPED in out:
+            rendered = drop_parameters(rendered, self.position)
+        limit = self._output_bytes_max
         if len(rendered) * 4 > limit and len(rendered.encode("utf-8", "surrogatepass")) > limit:
-            self._too_large("")
+            raise WaypostError("macro_too_large", f"the rendered text is over {limit} bytes", place=self.place)
         return rendered
-
-    def _too_large(self, name: str) -> None:
-        what = f"{{{name}}}" if name else "the rendered text"
-        raise WaypostError("macro_too_large", f"{what} is over {self._output_bytes_max} bytes", place=self.place)
 
     def __repr__(self) -> str:
         return f"Template({self.text!r}, {self.position.value})"
 
 
-def compile_applied(text: str, *, position: Position, place: str = "") -> Template:
+def compile_applied(text: str, *, position: Position, place: str = "", missing: Missing = Missing.EMPTY) -> Template:
     """Compile a template of a catalog that is in force, which was checked when it was applied."""
     return compile_template(
         text,
         position=position,
         place=place,
+        missing=missing,
         template_bytes_max=APPLIED_BYTES_MAX,
         template_depth_max=APPLIED_DEPTH_MAX,
     )
@@ -95,41 +111,127 @@ def compile_template(
     position: Position,
     place: str = "",
     names: NameSet | None = ANYWHERE,
+    missing: Missing = Missing.EMPTY,
     template_bytes_max: int = TEMPLATE_BYTES_MAX,
     template_depth_max: int = TEMPLATE_DEPTH_MAX,
     output_bytes_max: int = OUTPUT_BYTES_MAX,
 ) -> Template:
     """Compile a template for a position; `names` are the macros that may stand in it (None: any).
 
-    Depth counts a macro and each filter it passes through. Raises MacroError (a WaypostError with `column`):
-    `macro_syntax`, `macro_unknown`, `macro_unknown_filter`, `macro_bad_argument`, `macro_in_host`, `macro_not_url`,
-    `macro_too_large`.
+    `missing` is the policy for macros without one of their own. Depth counts a macro and each filter it passes
+    through. Raises MacroError (a WaypostError with `column`): `macro_syntax`, `macro_unknown`, `macro_unknown_filter`,
+    `macro_bad_argument`, `macro_in_host`, `macro_not_url`, `macro_too_large`.
     """
     if len(text) > template_bytes_max or len(text.encode("utf-8", "surrogatepass")) > template_bytes_max:
         raise MacroError("macro_too_large", f"the template is over {template_bytes_max} bytes", place=place)
-    walk = Walk(position, place=place)
-    head: list[str] = []
-    pieces: list[_Piece] = []
-    for node in parse(text, place=place):
-        if isinstance(node, Literal):
-            literal = walk.literal(node.text, node.column)
-            if pieces:
-                pieces[-1] = (*pieces[-1][:3], literal)
+    nodes = parse(text, place=place)
+    limits = _Limits(names, missing, template_depth_max, output_bytes_max)
+    compiler = _Compiler(Walk(position, place=place), place, limits)
+    pieces = compiler.pieces(nodes)
+    compiler.walk.end()
+    return Template(text, position, place, tuple(dict.fromkeys(compiler.names)), pieces, output_bytes_max)
+
+
+class _Limits(NamedTuple):
+    names: NameSet | None
+    missing: Missing
+    depth_max: int
+    output_bytes_max: int
+
+
+class _Compiler:
+    """Nodes → pieces, in the order of the text."""
+
+    def __init__(self, walk: Walk, place: str, limits: _Limits) -> None:
+        self.walk = walk
+        self.place = place
+        self.limits = limits
+        self.names: list[str] = []
+
+    def pieces(self, nodes: tuple[Node, ...]) -> tuple[Piece, ...]:
+        out: list[Piece] = []
+        for node in nodes:
+            if isinstance(node, Literal):
+                out.append(self.walk.literal(node.text, node.column))
+            elif isinstance(node, Macro):
+                out.append(self._value(node))
             else:
-                head.append(literal)
-        else:
-            _check(node, names, template_depth_max, place)
-            encode = walk.encoder(node.name, node.column)
-            filters = tuple(build_filter(call, place=place) for call in node.calls)
-            pieces.append((node.name, filters, encode, ""))
-    walk.end()
-    return Template(text, position, place, "".join(head), tuple(pieces), output_bytes_max)
+                out.append(self._choice(node))
+        return tuple(out)
+
+    def _choice(self, block: Block) -> Choice:
+        walk, ends = self.walk, []
+        walk.check_not_in_host("a condition", block.column)
+        start = walk.standing
+        branches = []
+        for condition, nodes in block.branches:
+            expression = None if condition is None else self._condition(condition)
+            walk.go_back(start)
+            branches.append((expression, self.pieces(nodes)))
+            ends.append(walk.standing)
+        if block.branches[-1][0] is not None:
+            ends.append(start)  # without an {else}, nothing may be rendered
+        walk.join(ends, block.column)
+        return Choice(tuple(branches))
+
+    def _condition(self, condition: Condition) -> Expression:
+        check_condition(condition, names=self.limits.names, place=self.place)
+        self.names += (name for name, _ in names_of(condition))
+        return Expression("", condition, place=self.place)
+
+    def _value(self, macro: Macro) -> Value:
+        name, column = macro.name[:64], macro.column
+        if not macro.secret:
+            self._use(macro.name, column)
+        calls = tuple(_with_currency(call, macro.name) for call in macro.calls)
+        if 1 + len(calls) > self.limits.depth_max:
+            detail = f"{{{name}}} passes through more than {self.limits.depth_max - 1} filters"
+            self._fail("macro_too_large", detail, column)
+        steps = tuple(self._step(call) for call in calls)
+        is_raw = bool(calls) and calls[-1].name == "raw"
+        for call in calls[:-1]:
+            if call.name == "raw":
+                self._fail("macro_bad_argument", "raw is the last filter, or none", call.column)
+        encoder = self.walk.raw_encoder(name, column) if is_raw else self.walk.encoder(name, column)
+        missing = self._missing(macro)
+        return Value(
+            Source(macro.name, macro.secret), steps, encoder, missing, self.limits.output_bytes_max, self.place
+        )
+
+    def _step(self, call: Call) -> Step:
+        for argument in call.arguments:
+            if argument.source is not None and not argument.source.secret:
+                self._use(argument.source.name, argument.column)
+        return build_filter(call, place=self.place)
+
+    def _missing(self, macro: Macro) -> Missing:
+        if macro.policy == "!":
+            return Missing.REFUSE
+        if macro.policy == "?":
+            if not self.walk.can_drop:
+                detail = f"{{{macro.name[:64]}?}} stands in no parameter that could be dropped"
+                hint = f"write {{?{macro.name[:64]}}}…{{end}} around what depends on it"
+                self._fail("macro_syntax", detail, macro.column, hint=hint)
+            return Missing.DROP
+        if any(call.name == "default" for call in macro.calls):
+            return Missing.EMPTY  # the author has said what stands for a missing value
+        if self.limits.missing is Missing.DROP and not self.walk.can_drop:
+            return Missing.EMPTY
+        return self.limits.missing
+
+    def _use(self, name: str, column: int) -> None:
+        names = self.limits.names
+        if names is not None and name not in names:
+            detail = f"{{{name[:64]}}} is no macro of {names.title}"
+            self._fail("macro_unknown", detail, column, hint=names.hint(name))
+        self.names.append(name)
+
+    def _fail(self, code: str, detail: str, column: int, *, hint: str = "") -> NoReturn:
+        raise MacroError(code, detail, column=column, place=self.place, hint=hint)
 
 
-def _check(macro: Macro, names: NameSet | None, depth_max: int, place: str) -> None:
-    if names is not None and macro.name not in names:
-        detail = f"{{{macro.name[:64]}}} is no macro of {names.title}"
-        raise MacroError("macro_unknown", detail, column=macro.column, place=place, hint=names.hint(macro.name))
-    if 1 + len(macro.calls) > depth_max:
-        detail = f"{{{macro.name[:64]}}} passes through more than {depth_max - 1} filters"
-        raise MacroError("macro_too_large", detail, column=macro.column, place=place)
+def _with_currency(call: Call, name: str) -> Call:
+    """`{payout|convert(EUR)}` is `{payout|convert(EUR, {currency})}`."""
+    if call.name != "convert" or len(call.arguments) != 1 or name not in CURRENCY_OF:
+        return call
+    return call._replace(arguments=(*call.arguments, Argument(None, "", call.column, Source(CURRENCY_OF[name]))))

@@ -1,0 +1,156 @@
+"""A template as one Python function, for values that can be written as they are.
+
+Owns: the function's text. Reads and writes nothing. Never decides what a template means: where a value has a sign that
+its place must encode, is missing under a policy, or anything else is out of the ordinary, the function hands over to
+`careful`, the render piece by piece.
+
+No character that a user wrote gets into the function's text. It is made of the words below and of names that are
+numbered (`k0`, `k1`, …); literals, macros' names and filters are bound to those names as values (decision 0020).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from waypost.macros.dropping import DROPPED
+from waypost.macros.encoding import RAW
+from waypost.macros.expression import Expression
+from waypost.macros.filters import NOTHING, Context
+from waypost.macros.pieces import Choice, Missing, Piece, Value, every_value
+
+
+class Render(Protocol):
+    """Values, and what else a render may need, become a text."""
+
+    def __call__(self, values: Mapping[str, str], context: Context = NOTHING) -> str: ...
+
+
+def build_function(pieces: Sequence[Piece], careful: Render, *, output_bytes_max: int) -> Render:
+    """A function that answers and raises what `careful` does."""
+    source, bound = write_function(pieces, careful, output_bytes_max=output_bytes_max)
+    exec(compile(source, "<template>", "exec"), bound)
+    built: Render = bound["render"]  # type: ignore[assignment]
+    return built
+
+
+def write_function(pieces: Sequence[Piece], careful: Render, *, output_bytes_max: int) -> tuple[str, dict[str, object]]:
+    """The function's text and what its names are bound to."""
+    writer = _Writer(careful)
+    values = every_value(pieces)
+    writer.write(0, "def render(values, context=nothing):")
+    writer.write_values([value.source.name for value in values if _is_short(value)])
+    writer.write_checks([value for value in values if _is_short(value)])
+    writer.write(1, f"out = {writer.text(pieces, 1)}")
+    # Where anything may be no ASCII, a character is counted as the four bytes that it takes at most.
+    is_ascii = all(value.encoder is not RAW for value in values) and all(map(str.isascii, _literals(pieces)))
+    unusual = [f"len(out) > {writer.bind(output_bytes_max if is_ascii else output_bytes_max // 4)}"]
+    if any(value.missing is Missing.DROP and not _is_short(value) for value in values):
+        unusual.append("dropped in out")
+    writer.write(1, f"if {' or '.join(unusual)}:")
+    writer.write(2, "return careful(values, context)")
+    writer.write(1, "return out")
+    return "\n".join(writer.lines) + "\n", writer.bound
+
+
+def _is_short(value: Value) -> bool:
+    """Whether the macro's value can be written as it came, if it has none but harmless signs."""
+    return value.is_plain and (bool(value.encoder.signs) or value.encoder is RAW)
+
+
+def _literals(pieces: Sequence[Piece]) -> list[str]:
+    found = []
+    for piece in pieces:
+        if isinstance(piece, str):
+            found.append(piece)
+        elif isinstance(piece, Choice):
+            for _, inner in piece.branches:
+                found += _literals(inner)
+    return found
+
+
+class _Writer:
+    def __init__(self, careful: Render) -> None:
+        self.lines: list[str] = []
+        self.bound: dict[str, object] = {
+            "__builtins__": {"KeyError": KeyError, "len": len},
+            "careful": careful, "dropped": DROPPED, "nothing": NOTHING,
+        }  # fmt: skip
+        self._variables: dict[str, str] = {}
+        self._choices = 0
+
+    def write(self, depth: int, line: str) -> None:
+        self.lines.append("    " * depth + line)
+
+    def bind(self, value: object) -> str:
+        name = f"k{len(self.bound)}"
+        self.bound[name] = value
+        return name
+
+    def write_values(self, names: list[str]) -> None:
+        """One variable for each name. Most mappings have all of them; where one is missing, each is looked up."""
+        for name in names:
+            if name not in self._variables:
+                self._variables[name] = f"a{len(self._variables)}"
+        if not self._variables:
+            return
+        keys = {variable: self.bind(name) for name, variable in self._variables.items()}
+        self.write(1, "try:")
+        for variable, key in keys.items():
+            self.write(2, f"{variable} = values[{key}]")
+        self.write(1, "except KeyError:")
+        self.write(2, "get = values.get")
+        for variable, key in keys.items():
+            self.write(2, f"{variable} = get({key}, '')")
+
+    def write_checks(self, values: list[Value]) -> None:
+        """Hands over unless every value has only signs that stay where it stands, and none is missing or refused."""
+        unusual: list[str] = []
+        for signs in dict.fromkeys(value.encoder.signs for value in values if value.encoder.signs):
+            variables = dict.fromkeys(self._variables[v.source.name] for v in values if v.encoder.signs == signs)
+            joined = f"j{len(unusual)}"
+            self.write(1, f"{joined} = f'{''.join(f'{{{variable}}}' for variable in variables)}'")
+            unusual.append(f"not {joined}.isascii() or {joined}.encode().translate(None, {self.bind(signs)})")
+        for value in values:
+            variable = self._variables[value.source.name]
+            if value.encoder.refused:
+                unusual.append(f"{variable} in {self.bind(value.encoder.refused)}")
+            if value.missing is not Missing.EMPTY:
+                unusual.append(f"not {variable}")
+        if unusual:
+            self.write(1, f"if {' or '.join(dict.fromkeys(unusual))}:")
+            self.write(2, "return careful(values, context)")
+
+    def text(self, pieces: Sequence[Piece], depth: int) -> str:
+        """An f-string of the pieces; what must be done before it is written first."""
+        parts = []
+        for piece in pieces:
+            if isinstance(piece, str):
+                parts.append(self.bind(piece))
+            elif isinstance(piece, Choice):
+                parts.append(self._choice(piece, depth))
+            elif _is_short(piece):
+                parts.append(self._variables[piece.source.name])
+            else:
+                parts.append(f"{self.bind(piece.text)}(values, context)")
+        return f"f'{''.join(f'{{{part}}}' for part in parts)}'"
+
+    def _choice(self, choice: Choice, depth: int) -> str:
+        self._choices += 1
+        text, branches = f"t{self._choices}", choice.branches
+        chosen = f"c{self._choices}"
+        self.write(depth, f"{text} = ''")
+        self.write(depth, f"{chosen} = {self.bind(_chooser([condition for condition, _ in branches]))}(values)")
+        for nth, (_, inner) in enumerate(branches):
+            self.write(depth, f"if {chosen} == {nth}:")
+            written = self.text(inner, depth + 1)
+            self.write(depth + 1, f"{text} = {written}")
+        return text
+
+
+def _chooser(conditions: list[Expression | None]) -> Callable[[Mapping[str, str]], int]:
+    def choose(values: Mapping[str, str]) -> int:
+        for nth, condition in enumerate(conditions):
+            if condition is None or condition.holds(values):
+                return nth
+        return -1
+
+    return choose
