@@ -79,7 +79,7 @@ def main() -> None:
         version = timed("current version", store.current)
         view = timed("open", lambda: store.open(version))
         timed("first look-up of a link", lambda: view.link("link-77"))
-        timed("first look-up of a token", lambda: view.advertiser_of_token("token-of-advertiser-7"))
+        timed("first look-up of a token", lambda: view.owner_of_token("token-of-advertiser-7"))
         names = [f"link-{no}" for no in range(min(10_000, sizes.links))]
         timed(f"{len(names)} links, each for the first time", lambda: [view.link(n) for n in names])
         timed(f"{len(names)} links, cached", lambda: [view.link(n) for n in names])

@@ -48,12 +48,30 @@ ERRORS: dict[str, ErrorSpec] = {
     "wrong_test_key": ErrorSpec(
         403, False, "the Waypost-Test header does not carry this installation's key", "use `waypost test`"
     ),
+    "unknown_host": ErrorSpec(421, False, "this door does not answer for this host", "see `domains` in the catalog"),
+    "not_a_form": ErrorSpec(415, False, "the body is no form", "send application/x-www-form-urlencoded"),
+    "bad_visitor": ErrorSpec(
+        400, False, "a server-to-server click names no visitor", "add ip= with the visitor's address"
+    ),
+    "bad_click": ErrorSpec(400, False, "click_id= names no click that was made here", "send the id as it was given"),
+    "origin_not_allowed": ErrorSpec(
+        403, False, "pages of this origin may not report", "add it to the advertiser's `browser: {origins: […]}`"
+    ),
+    "goal_not_allowed": ErrorSpec(
+        403, False, "pages may not report this goal", "add it to the advertiser's `browser: {goals: […]}`"
+    ),
     "method_not_allowed": ErrorSpec(405, False, "this path does not take this method", "use GET or POST"),
     "malformed_request": ErrorSpec(400, False, "the request is not HTTP/1.x", "send a well-formed request"),
     "url_too_long": ErrorSpec(414, False, "the request line is over the limit", "shorten the URL"),
     "headers_too_large": ErrorSpec(431, False, "the headers are over the limit", "send fewer headers"),
     "body_too_large": ErrorSpec(413, False, "the body is over the limit", "send a smaller body"),
     "too_many_connections": ErrorSpec(503, True, "the door holds as many connections as it may", "try again"),
+    "too_many_requests": ErrorSpec(
+        429, True, "this address sends more than it may that is refused, or more clicks", "correct what is refused"
+    ),
+    "too_many_from_address": ErrorSpec(
+        429, True, "this address holds as many connections as it may", "keep connections open and use them again"
+    ),
     "request_timeout": ErrorSpec(408, True, "the request did not arrive in time", "try again"),
     "journal_unavailable": ErrorSpec(
         503, True, "the call could not be made durable", "try again after Retry-After seconds"
@@ -155,6 +173,9 @@ ERRORS: dict[str, ErrorSpec] = {
     "not_found": ErrorSpec(0, False, "nothing is known of this id", "check the id; see how far behind the archive is"),
     "audit_failed": ErrorSpec(0, False, "the stores do not agree", "see the list of what is missing"),
     "bad_address_range": ErrorSpec(0, False, "--allow-target takes an address or CIDR range", "e.g. 127.0.0.0/8"),
+    "bad_certificate": ErrorSpec(
+        0, False, "a certificate or its key cannot be used", "see the file; what was in force goes on"
+    ),
     "role_crashed": ErrorSpec(0, True, "a role died and is started again", "see its log"),
 }
 

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from decimal import Decimal
 
-from waypost.catalog.model import Advertiser, Cap, Goal, Link, Offer, Partner, PostbackRule, Route, Target, Terms
+from waypost.catalog.model import Advertiser, Cap, Goal, IntakeRules, Link, Offer, Partner, PostbackRule, Route, Target, Terms
+from waypost.catalog.outside import Domain, Privacy
+from waypost.catalog.view import TokenOwner
 from waypost.errors import WaypostError
 from waypost.model.money import Money
 from waypost.model.partition import partition_of
@@ -21,6 +23,9 @@ class MemoryView:
         links: list[Link],
     ) -> None:
         self._version = version
+        self.rules = IntakeRules()
+        self.kept = Privacy()
+        self.hosts: tuple[Domain, ...] = ()
         self._advertisers = {item.no: item for item in advertisers}
         self._offers = {item.no: item for item in offers}
         self._partners = {item.no: item for item in partners}
@@ -53,11 +58,24 @@ class MemoryView:
     def advertiser(self, no: int) -> Advertiser | None:
         return self._advertisers.get(no)
 
-    def advertiser_of_token(self, token: str) -> Advertiser | None:
+    def advertiser_named(self, name: str) -> Advertiser | None:
+        return next((item for item in self._advertisers.values() if item.name == name), None)
+
+    def owner_of_token(self, token: str) -> TokenOwner | None:
+        if not token:
+            return None
+        if token in self.rules.tokens:
+            return TokenOwner("global", 0)
         for advertiser in self._advertisers.values():
-            if token and advertiser.token == token:
-                return advertiser
+            if token in advertiser.tokens:
+                return TokenOwner("advertiser", advertiser.no)
+        for offer in self._offers.values():
+            if token in offer.tokens:
+                return TokenOwner("offer", offer.no)
         return None
+
+    def intake(self) -> IntakeRules:
+        return self.rules
 
     def offer(self, no: int) -> Offer | None:
         return self._offers.get(no)
@@ -65,11 +83,29 @@ class MemoryView:
     def partner(self, no: int) -> Partner | None:
         return self._partners.get(no)
 
+    def wide_partners(self) -> tuple[int, ...]:
+        return tuple(
+            no for no, item in sorted(self._partners.items()) if any(rule.scope != "own" for rule in item.rules)
+        )
+
+    def has_first_only(self) -> bool:
+        return any(rule.first_only for item in self._partners.values() for rule in item.rules)
+
     def partner_named(self, name: str) -> Partner | None:
         return next((item for item in self._partners.values() if item.name == name), None)
 
     def offer_named(self, name: str) -> Offer | None:
         return next((item for item in self._offers.values() if item.name == name), None)
+
+    def partner_token(self, no: int) -> str:
+        partner = self._partners.get(no)
+        return partner.token if partner is not None else ""
+
+    def privacy(self) -> Privacy:
+        return self.kept
+
+    def domains(self) -> tuple[Domain, ...]:
+        return self.hosts
 
     def counts(self) -> Mapping[str, int]:
         return {"advertisers": len(self._advertisers), "offers": len(self._offers), "partners": len(self._partners)}

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from support.catalog_text import CATALOGS, DESIGN, SETTINGS
+from waypost.catalog.model import Advertiser
 from waypost.catalog.problems import CatalogErrors
 from waypost.engines.sqlite import catalog as engine
 from waypost.engines.sqlite import catalog_view
@@ -74,7 +75,7 @@ def test_the_designs_catalog_is_looked_up_by_every_way(place: Place) -> None:
     partner = view.partner(1)
     assert partner is not None and partner == view.partner_named("geozo")
     advertiser = view.advertiser(1)
-    assert advertiser is not None and advertiser == view.advertiser_of_token("s3cret")
+    assert advertiser is not None and view.owner_of_token("s3cret") == ("advertiser", advertiser.no)
     assert (view.version, view.counts()) == (1, counts)
 
 
@@ -83,7 +84,7 @@ def test_what_a_version_does_not_have_answers_none(place: Place) -> None:
     view = place.current()
     assert [view.link("x"), view.pair("acme-vpn", "x"), view.route(2), view.advertiser(0)] == [None] * 4
     assert [view.offer(9), view.partner(9), view.partner_named(""), view.offer_named("\ud800x")] == [None] * 4
-    assert [view.route(1 << 70), view.advertiser_of_token(""), view.advertiser_of_token("\ud800")] == [None] * 3
+    assert [view.route(1 << 70), view.owner_of_token(""), view.owner_of_token("\ud800")] == [None] * 3
 
 
 def test_the_same_content_makes_no_new_version(place: Place) -> None:
@@ -235,6 +236,11 @@ def test_files_of_a_newer_release_and_damaged_ones_are_told_apart(place: Place) 
     assert caught.value.code == "store_corrupt"
 
 
+def owner_named(view: SqliteCatalogView, token: str) -> Advertiser | None:
+    owner = view.owner_of_token(token)
+    return None if owner is None else view.advertiser(owner.no)
+
+
 def test_secrets_are_resolved_by_whoever_opens(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = tmp_path / "secret"
     secret.write_text("from-file\n")
@@ -243,13 +249,13 @@ def test_secrets_are_resolved_by_whoever_opens(place: Place, tmp_path: Path, mon
     place.apply(DESIGN.replace("token: s3cret ", more + " "))
     assert b"from-env" not in (place.folder / "versions" / "1.db").read_bytes()
     view = place.current()
-    by_env, by_file = view.advertiser_of_token("from-env"), view.advertiser_of_token("from-file")
+    by_env, by_file = (owner_named(view, token) for token in ("from-env", "from-file"))
     assert by_env is not None and (by_env.name, by_env.token) == ("acme", "from-env")
     assert by_file is not None and by_file.name == "other"
     monkeypatch.delenv("ACME_TOKEN")
     view = place.current()
     assert view.secrets_missing == ("the environment variable ACME_TOKEN is not set",)
-    assert [view.advertiser_of_token(token) for token in ("", "env:ACME_TOKEN", "from-env")] == [None] * 3
+    assert [view.owner_of_token(token) for token in ("", "env:ACME_TOKEN", "from-env")] == [None] * 3
     lost = view.advertiser(by_env.no)
     assert lost is not None and len(lost.token) == 64
 

@@ -13,10 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from support.catalogs import MemoryView
 from support.clock import FakeClock
 from waypost.catalog.model import Advertiser
 from waypost.doors.door_time import DoorTime
-from waypost.doors.refusals import NOTES_MAX, RefusalLog, redacted, search_refusals
+from waypost.doors.refusal_search import Wanted, search_refusals
+from waypost.doors.refusals import NOTES_MAX, RefusalLog, redacted
 from waypost.engines.local.clock import SystemClock
 from waypost.engines.local.keyring import (
     door_lock,
@@ -29,8 +31,9 @@ from waypost.errors import WaypostError
 from waypost.layout import Layout
 from waypost.model.frames import Auth
 from waypost.model.ids import CLICK_SEQUENCE_MAX, RECEIPT_SEQUENCE_MAX, receipt_number
-from waypost.stages.call_auth import identify, plain_token
+from waypost.stages.call_auth import Arrival, Callers, plain_token
 from waypost.stages.redirect import LinkPlan, TargetPlan, choose_target, query_value
+from waypost.stages.rotation import Rotation
 from waypost.stages.targeting import Visit
 
 
@@ -92,12 +95,9 @@ def test_a_call_without_the_token_is_never_taken_for_an_advertisers(
     query: bytes, body: bytes, path_token: bytes, content_type: str
 ) -> None:
     secret = "only-this-is-the-secret-0123456789-abcdefghijklmnopqrstuvwxyz-0123456789-abcdefghijklmnop"
-    advertiser = Advertiser(9, "acme", 4, secret)
-
-    def find(token: str) -> Advertiser | None:
-        return advertiser if token == secret else None
-
-    caller = identify(find, path_token=path_token, query=query, header_token=b"", body=body, content_type=content_type)
+    callers = Callers(MemoryView(1, [Advertiser(9, "acme", 4, secret)], [], [], []), 10)
+    arrival = Arrival(b"POST", b"/postback", query, {}, body, content_type, "203.0.113.9", path_token)
+    caller = callers.judge(arrival, 0)
     assert (caller.auth, caller.advertiser) == (Auth.DEFERRED, 0)
     if not caller.code:
         assert body and not path_token
@@ -105,9 +105,15 @@ def test_a_call_without_the_token_is_never_taken_for_an_advertisers(
 
 def test_targets_are_chosen_by_weight_and_always_alike() -> None:
     targets = tuple(TargetPlan(route, 0, weight, None, {}, {}) for route, weight in ((1, 1), (2, 3)))  # type: ignore[arg-type]
-    plan = LinkPlan(targets, 4)
-    chosen = [choose_target(plan, Visit(1_700_000_000_000 + nth // 7, "", {}, b""), nth % 7).target.route for nth in range(8000)]
-    assert chosen == [choose_target(plan, Visit(1_700_000_000_000 + nth // 7, "", {}, b""), nth % 7).target.route for nth in range(8000)]
+    plan = LinkPlan(Rotation(targets))
+    chosen = [
+        choose_target(plan, Visit(1_700_000_000_000 + nth // 7, "", {}, b""), nth % 7).target.route
+        for nth in range(8000)
+    ]
+    assert chosen == [
+        choose_target(plan, Visit(1_700_000_000_000 + nth // 7, "", {}, b""), nth % 7).target.route
+        for nth in range(8000)
+    ]
     assert 0.22 < chosen.count(1) / 8000 < 0.28
 
 
@@ -273,7 +279,7 @@ def test_an_attack_is_counted_and_not_kept_one_by_one(tmp_path: Path) -> None:
         log.note("10.0.0.1", "unknown_link", b"GET", b"/c/x")
     log.start()
     log.close()
-    kept = search_refusals(tmp_path, limit=10_000)
+    kept = search_refusals(tmp_path, Wanted(), 10_000)
     assert len(kept) == NOTES_MAX + 1
     assert sum(entry.count for entry in kept) == NOTES_MAX + 500
     assert {entry.door for entry in kept} == {"door-1"}
@@ -282,5 +288,5 @@ def test_an_attack_is_counted_and_not_kept_one_by_one(tmp_path: Path) -> None:
 def test_a_log_that_is_no_database_is_an_error_to_the_reader(tmp_path: Path) -> None:
     (tmp_path / "door-0.db").write_bytes(b"something else" * 100)
     with pytest.raises(WaypostError) as caught:
-        search_refusals(tmp_path)
+        search_refusals(tmp_path, Wanted())
     assert caught.value.code == "store_corrupt"

@@ -4,16 +4,27 @@ Owns: the order of the sections. Reads text that somebody else has read from fil
 Never stops at the first mistake; never numbers anything; never resolves a secret.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from waypost.catalog.compiled import Compiled
 from waypost.catalog.keys import SECTIONS
 from waypost.catalog.problems import Problems
 from waypost.catalog.reading import Field, Reader
+from waypost.catalog.sections.access import Tokens, read_intake, with_advertisers
 from waypost.catalog.sections.advertisers import read_advertisers
 from waypost.catalog.sections.links import read_links
 from waypost.catalog.sections.offers import read_offers
-from waypost.catalog.sections.partners import Goals, read_partners
+from waypost.catalog.sections.outside import read_domains, read_privacy
+from waypost.catalog.sections.partners import read_partners
+from waypost.catalog.sections.placing import (
+    PlaceNames,
+    Places,
+    read_fallback,
+    read_groups,
+    read_partner_fallbacks,
+    work_out,
+)
+from waypost.catalog.sections.rules import Names
 from waypost.catalog.source import Mapping, Node, Scalar, read_sources
 from waypost.catalog.templates import TemplateChecker
 from waypost.settings import CatalogSettings
@@ -45,11 +56,27 @@ def _compile(tree: Mapping, first: str, reader: Reader, templates: TemplateCheck
     _check_version(reader, tree.entries.get("waypost"))
     section = {name: Field(tree.entries.get(name, _absent()), name) for name in SECTIONS}
     names = {name: _names(field.node) for name, field in section.items()}
+    intake = Field(tree.entries.get("intake", _absent()), "intake")
+    tokens = Tokens()
+    places = PlaceNames(names["offers"], names["groups"])
+    offers = read_offers(reader, section["offers"], names["advertisers"], places, templates, tokens)
+    groups = read_groups(reader, section["groups"], names["offers"])
+    ends = read_partner_fallbacks(reader, section["partners"], places, templates)
+    last = tree.entries.get("fallback")
+    default = read_fallback(reader, Field(last, "fallback"), places, templates) if last is not None else None
+    links = read_links(reader, section["links"], names["partners"], places, templates)
+    rules = read_intake(reader, intake, tokens)
+    reached = _reached(intake.node, section["offers"].node, names["advertisers"])
+    advertisers = read_advertisers(reader, section["advertisers"], tokens, reached)
     return Compiled(
-        advertisers=read_advertisers(reader, section["advertisers"]),
-        offers=read_offers(reader, section["offers"], names["advertisers"], templates),
-        partners=read_partners(reader, section["partners"], _goals(section["offers"].node), templates),
-        links=read_links(reader, section["links"], names["partners"], names["offers"]),
+        intake=with_advertisers(rules, advertisers),
+        advertisers=advertisers,
+        offers=offers,
+        groups=groups,
+        partners=read_partners(reader, section["partners"], _rule_names(section["offers"].node, names), templates),
+        privacy=read_privacy(reader, Field(tree.entries.get("privacy", _absent()), "privacy")),
+        domains=read_domains(reader, Field(tree.entries.get("domains", _absent()), "domains"), names["links"]),
+        links=work_out(reader, links, Places(offers, groups, ends, default)),
     )
 
 
@@ -70,10 +97,21 @@ def _names(node: Node) -> dict[str, None]:
     return dict.fromkeys(node.entries) if isinstance(node, Mapping) else {}
 
 
-def _goals(offers: Node) -> Goals:
+def _reached(intake: Node, offers: Node, advertisers: Collection[str]) -> Collection[str]:
+    """The advertisers whose calls may come with the installation's token, or with one of their offers'."""
+    if isinstance(intake, Mapping) and "token" in intake.entries:
+        return advertisers
+    entries = offers.entries.values() if isinstance(offers, Mapping) else ()
+    owners = (o.entries.get("advertiser") for o in entries if isinstance(o, Mapping) and "token" in o.entries)
+    return {owner.text for owner in owners if isinstance(owner, Scalar)}
+
+
+def _rule_names(offers: Node, names: dict[str, dict[str, None]]) -> Names:
+    """What postback rules may refer to."""
     by_offer: dict[str, frozenset[str]] = {}
     if isinstance(offers, Mapping):
         for name, offer in offers.entries.items():
             goals = offer.entries.get("goals") if isinstance(offer, Mapping) else None
             by_offer[name] = frozenset(goals.entries) if isinstance(goals, Mapping) else frozenset()
-    return Goals(by_offer, frozenset().union(*by_offer.values()))
+    goals = frozenset().union(*by_offer.values())
+    return Names(by_offer, goals, names["links"], names["advertisers"], names["partners"])

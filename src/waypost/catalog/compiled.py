@@ -4,12 +4,41 @@ Owns: this form, its bytes and its fingerprint. It is kept with each version, so
 Reads and writes nothing. Never holds a number: numbers are an engine's, append-only (see `numbering.py`).
 """
 
+from collections.abc import Iterator
 from hashlib import sha256
+from typing import NamedTuple
 
 import msgspec
 
-from waypost.catalog.model import Advertiser, Cap, Goal, Item, Partner
+from waypost.catalog.model import Advertiser, Cap, DeepLink, Goal, IntakeRules, Item, Partner, Targeting
+from waypost.catalog.outside import Domain, Privacy
 from waypost.errors import WaypostError
+
+
+class Fallback(Item, frozen=True):
+    """Where clicks go that find no offer: another offer, then a group, then an address or a blank page. By name."""
+
+    offer: str = ""
+    group: str = ""
+    url: str = ""
+    blank: bool = False
+    place: str = ""
+
+
+class TargetDraft(Item, frozen=True):
+    """A Target whose offer is a name, and which has no route yet."""
+
+    offer: str
+    weight: int = 1
+    targeting: Targeting | None = None
+
+
+class GroupDraft(Item, frozen=True):
+    """Offers that take what others cannot."""
+
+    name: str
+    members: tuple[TargetDraft, ...]
+    place: str = ""
 
 
 class OfferDraft(Item, frozen=True):
@@ -23,16 +52,41 @@ class OfferDraft(Item, frozen=True):
     click_window_ms: int = 0
     active: bool = True
     place: str = ""
+    tokens: tuple[str, ...] = ()
+    allow_addresses: tuple[str, ...] = ()
+    deep_link: DeepLink | None = None
+    mode: int = 0
+    targeting: Targeting | None = None
+    fallback: Fallback | None = None
 
 
 class LinkDraft(Item, frozen=True):
-    """A Link whose partner and offers are names."""
+    """A Link whose partner and offers are names. What stands from `fallbacks` on is worked out at compiling."""
 
     name: str
     partner: str
-    offers: tuple[str, ...]
+    targets: tuple[TargetDraft, ...]
     active: bool = True
     place: str = ""
+    mode: int = 0
+    hides_referrer: bool = False
+    rotation: str = "weight"
+    fallback: Fallback | None = None
+    fallbacks: tuple[TargetDraft, ...] = ()
+    groups: tuple[tuple[TargetDraft, ...], ...] = ()
+    default_url: str = ""
+    may_be_unplaced: bool = False
+
+    @property
+    def offers(self) -> tuple[str, ...]:
+        """Its targets."""
+        return tuple(target.offer for target in self.targets)
+
+    @property
+    def reached(self) -> tuple[str, ...]:
+        """Every offer that its clicks may come to, targets first."""
+        behind = (target.offer for targets in (self.fallbacks, *self.groups) for target in targets)
+        return (*self.offers, *behind)
 
 
 class Compiled(Item, frozen=True):
@@ -42,6 +96,10 @@ class Compiled(Item, frozen=True):
     offers: tuple[OfferDraft, ...] = ()
     partners: tuple[Partner, ...] = ()
     links: tuple[LinkDraft, ...] = ()
+    intake: IntakeRules = IntakeRules()
+    privacy: Privacy = Privacy()
+    domains: tuple[Domain, ...] = ()
+    groups: tuple[GroupDraft, ...] = ()
 
     def counts(self) -> dict[str, int]:
         """How many of each kind."""
@@ -50,8 +108,40 @@ class Compiled(Item, frozen=True):
             "offers": len(self.offers),
             "partners": len(self.partners),
             "links": len(self.links),
-            "routes": sum(len(link.offers) for link in self.links),
+            "routes": sum(len(link.reached) for link in self.links),
         }
+
+
+class SecretUse(NamedTuple):
+    """A secret that the catalog spells out or refers to. `level` is that of a token, or `signature`."""
+
+    level: str
+    owner: str  # an advertiser's or offer's name
+    text: str
+    field: str
+    place: str
+
+    @property
+    def whose(self) -> str:
+        """The owner, for messages."""
+        return f"{self.level} `{self.owner}`" if self.owner else "`intake`"
+
+
+def secrets_of(compiled: Compiled) -> Iterator[SecretUse]:
+    """All of them that calls are checked by: tokens first, then keys of signatures."""
+    for text in compiled.intake.tokens:
+        yield SecretUse("global", "", text, "intake.token", compiled.intake.place)
+    for advertiser in compiled.advertisers:
+        for text in advertiser.tokens:
+            field = f"advertisers.{advertiser.name}.token"
+            yield SecretUse("advertiser", advertiser.name, text, field, advertiser.place)
+    for offer in compiled.offers:
+        for text in offer.tokens:
+            yield SecretUse("offer", offer.name, text, f"offers.{offer.name}.token", offer.place)
+    for advertiser in compiled.advertisers:
+        for text in advertiser.signature.secrets if advertiser.signature is not None else ():
+            field = f"advertisers.{advertiser.name}.signature.secret"
+            yield SecretUse("signature", advertiser.name, text, field, advertiser.place)
 
 
 _encoder = msgspec.msgpack.Encoder(order="deterministic")

@@ -10,12 +10,13 @@ from decimal import Decimal
 import msgspec
 
 from waypost.catalog.amounts import terms_text
-from waypost.catalog.compiled import Compiled
+from waypost.catalog.compiled import Compiled, TargetDraft
 from waypost.catalog.keys import SECTIONS
 from waypost.catalog.model import Cap, Goal, PostbackRule, Terms
 from waypost.catalog.reading import duration_text
 
-_LEFT_OUT = frozenset(("place", "no", "name", "key", "partition", "macros"))
+_WORKED_OUT = ("fallbacks", "groups", "default_url", "may_be_unplaced")  # of other things, which are compared
+_LEFT_OUT = frozenset(("place", "no", "name", "key", "partition", "macros", *_WORKED_OUT))
 _ELEMENT = "\x00"  # ends the path of a goal, cap or rule itself; stands in no name
 
 
@@ -36,7 +37,7 @@ class FieldChange(msgspec.Struct, frozen=True):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One thing: `kind` is advertiser, offer, partner or link, `what` is added, removed or changed."""
+    """One thing: `kind` is advertiser, offer, partner, link or intake (which has no name), `what` is added, removed or changed."""
 
     kind: str
     name: str
@@ -44,14 +45,17 @@ class Change(msgspec.Struct, frozen=True):
     fields: tuple[FieldChange, ...] = ()
 
     def __str__(self) -> str:
-        head = f"{self.kind} {self.name} {self.what}"
+        head = f"{self.kind} {self.name} {self.what}" if self.name else f"{self.kind} {self.what}"
         return "\n".join([head, *(f"  {field}" for field in self.fields)])
 
 
 def diff_catalogs(before: Compiled, after: Compiled) -> list[Change]:
     """All changes, by kind, then by name. Empty if nothing but places differs."""
     changes: list[Change] = []
-    for section in SECTIONS:
+    privacy = _compare(dict(_flat(before.privacy, "")), dict(_flat(after.privacy, "")))
+    if privacy:
+        changes.append(Change("privacy", "", "changed", tuple(privacy)))
+    for section in (*SECTIONS, "domains"):
         kind = section.removesuffix("s")
         old = {item.name: item for item in getattr(before, section)}
         new = {item.name: item for item in getattr(after, section)}
@@ -64,6 +68,9 @@ def diff_catalogs(before: Compiled, after: Compiled) -> list[Change]:
                 fields = _compare(dict(_flat(old[name], "")), dict(_flat(new[name], "")))
                 if fields:
                     changes.append(Change(kind, name, "changed", tuple(fields)))
+    fields = _compare(dict(_flat(before.intake, "")), dict(_flat(after.intake, "")))
+    if fields:
+        changes.append(Change("intake", "", "changed", tuple(fields)))
     return changes
 
 
@@ -78,11 +85,15 @@ def _compare(before: dict[str, str], after: dict[str, str]) -> list[FieldChange]
             if not old or not new:
                 whole = field.removesuffix(_ELEMENT) + "."
                 changes.append(FieldChange(field.removesuffix(_ELEMENT), old, new))
-        elif field == "token" or ".headers." in field:
+        elif _is_secret(field):
             changes.append(FieldChange(field, "", "", secret=True))
         else:
             changes.append(FieldChange(field, old, new))
     return changes
+
+
+def _is_secret(field: str) -> bool:
+    return field in ("token", "tokens", "tokens_before", "signature.secrets") or ".headers." in field
 
 
 def _flat(item: msgspec.Struct, prefix: str) -> Iterator[tuple[str, str]]:
@@ -114,6 +125,8 @@ def _label(element: object, nth: int) -> str:
         return element.name
     if isinstance(element, Cap):
         return element.key
+    if isinstance(element, TargetDraft):
+        return element.offer
     return str(element.no if isinstance(element, PostbackRule) else nth)
 
 
@@ -122,6 +135,8 @@ def _summary(element: object) -> str:
         return terms_text(element.payout)
     if isinstance(element, Cap):
         return str(element.limit)
+    if isinstance(element, TargetDraft):
+        return f"weight {element.weight}"
     return f"{element.method} {element.url}" if isinstance(element, PostbackRule) else "yes"
 
 

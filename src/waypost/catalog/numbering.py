@@ -9,17 +9,22 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from waypost.catalog.compiled import Compiled, OfferDraft
+from waypost.catalog.compiled import Compiled, OfferDraft, TargetDraft
 from waypost.catalog.model import Advertiser, Link, Offer, Partner, Route, Target
+from waypost.model.ids import ROUTES_MAX
 
 
 def names_to_number(compiled: Compiled) -> dict[str, list[str]]:
-    """By kind, the names that need a number, in the order in which new ones get theirs. A route is `link/offer`."""
+    """By kind, the names that need a number, in the order in which new ones get theirs. A route is `link/offer`.
+
+    Routes of clicks that no offer takes are numbered by themselves, and count down from the largest there is.
+    """
     return {
         "advertiser": [advertiser.name for advertiser in compiled.advertisers],
         "offer": [offer.name for offer in compiled.offers],
         "partner": [partner.name for partner in compiled.partners],
-        "route": [route_name(link.name, offer) for link in compiled.links for offer in link.offers],
+        "route": [route_name(link.name, offer) for link in compiled.links for offer in link.reached],
+        "unplaced": [link.name for link in compiled.links if link.may_be_unplaced],
     }
 
 
@@ -46,15 +51,32 @@ class Numbered(NamedTuple):
         return (replace(partner, no=numbers[partner.name]) for partner in self.compiled.partners)
 
     def links(self) -> Iterator[Link]:
-        partners, offers, routes = (self.numbers[kind] for kind in ("partner", "offer", "route"))
+        partners = self.numbers["partner"]
         for draft in self.compiled.links:
-            targets = tuple(Target(routes[route_name(draft.name, offer)], offers[offer]) for offer in draft.offers)
-            yield Link(draft.name, partners[draft.partner], targets, draft.active, draft.place)
+            yield Link(
+                draft.name, partners[draft.partner], self._targets(draft.name, draft.targets), draft.active,
+                draft.place,
+                mode=draft.mode, hides_referrer=draft.hides_referrer, rotation=draft.rotation,
+                fallbacks=self._targets(draft.name, draft.fallbacks),
+                groups=tuple(self._targets(draft.name, group) for group in draft.groups),
+                default=draft.default_url,
+                unplaced=ROUTES_MAX - self.numbers["unplaced"][draft.name] if draft.may_be_unplaced else 0,
+            )  # fmt: skip
 
     def routes(self) -> Iterator[Route]:
         for link in self.links():
-            for target in link.targets:
-                yield Route(target.route, link.name, link.partner, target.offer)
+            for targets in (link.targets, link.fallbacks, *link.groups):
+                for target in targets:
+                    yield Route(target.route, link.name, link.partner, target.offer)
+            if link.unplaced:
+                yield Route(link.unplaced, link.name, link.partner, 0)
+
+    def _targets(self, link: str, drafts: tuple[TargetDraft, ...]) -> tuple[Target, ...]:
+        offers, routes = self.numbers["offer"], self.numbers["route"]
+        return tuple(
+            Target(routes[route_name(link, draft.offer)], offers[draft.offer], draft.weight, draft.targeting)
+            for draft in drafts
+        )
 
     def _offer(self, draft: OfferDraft) -> Offer:
         no = self.numbers["offer"][draft.name]
@@ -68,4 +90,9 @@ class Numbered(NamedTuple):
             click_window_ms=draft.click_window_ms,
             active=draft.active,
             place=draft.place,
+            tokens=draft.tokens,
+            allow_addresses=draft.allow_addresses,
+            deep_link=draft.deep_link,
+            mode=draft.mode,
+            targeting=draft.targeting,
         )

@@ -5,9 +5,17 @@ and cache it, so opening a version costs the same for ten links and for a hundre
 """
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from waypost.catalog.model import Advertiser, Link, Offer, Partner, Route
+from waypost.catalog.model import Advertiser, IntakeRules, Link, Offer, Partner, Route
+from waypost.catalog.outside import Domain, Privacy
+
+
+class TokenOwner(NamedTuple):
+    """Whose token it is: `level` is `global`, `advertiser` or `offer`, `no` the number there (0 for global)."""
+
+    level: str
+    no: int
 
 
 class CatalogView(Protocol):
@@ -26,16 +34,36 @@ class CatalogView(Protocol):
 
     def advertiser(self, no: int) -> Advertiser | None: ...
 
-    def advertiser_of_token(self, token: str) -> Advertiser | None:
-        """The advertiser whose resolved token this is."""
+    def owner_of_token(self, token: str) -> TokenOwner | None:
+        """Whose resolved token this is."""
+
+    def intake(self) -> IntakeRules:
+        """What holds for the calls of all advertisers."""
+
+    def advertiser_named(self, name: str) -> Advertiser | None: ...
 
     def offer(self, no: int) -> Offer | None: ...
 
     def partner(self, no: int) -> Partner | None: ...
 
+    def wide_partners(self) -> tuple[int, ...]:
+        """Partners that have postback rules on conversions of others, in order of their numbers."""
+
+    def has_first_only(self) -> bool:
+        """Whether some postback rule fires once for each click."""
+
     def partner_named(self, name: str) -> Partner | None: ...
 
     def offer_named(self, name: str) -> Offer | None: ...
+
+    def partner_token(self, no: int) -> str:
+        """The resolved secret of a partner's server-to-server clicks; empty where it has none."""
+
+    def privacy(self) -> Privacy:
+        """What is kept of visitors."""
+
+    def domains(self) -> tuple[Domain, ...]:
+        """The hosts that the catalog names."""
 
     def counts(self) -> Mapping[str, int]:
         """How many of each kind this version has: advertisers, offers, partners, links, routes."""

@@ -40,16 +40,18 @@ class Waiting(Protocol):
 class Batch:
     """Frames that will be committed together, and answers in the order in which they are due."""
 
-    __slots__ = ("answers", "clicks", "frames", "is_given_up", "size", "waits_since_ms", "watermark_ms")
+    __slots__ = ("answers", "clicks", "frames", "is_given_up", "is_written", "size", "views", "waits_since_ms", "watermark_ms")
 
     def __init__(self) -> None:
         self.frames: list[bytes] = []
         self.size = 0  # bytes of the frames
         self.answers: list[tuple[Waiting, bytes, Fallback | None]] = []
         self.clicks = 0
+        self.views = 0
         self.watermark_ms = 0
         self.waits_since_ms = 0.0  # of the first answer
         self.is_given_up = False  # its answers went out without the disk
+        self.is_written = False  # to be written though it has no frames
 
 
 class GroupCommit:
@@ -107,7 +109,15 @@ class GroupCommit:
         """Whether no answer waits."""
         return not (self._is_busy or self._open.answers or self._full)
 
-    def add(self, waiting: Waiting, frame: bytes, response: bytes, fallback: Fallback, is_click: bool) -> None:
+    def add(
+        self,
+        waiting: Waiting,
+        frame: bytes,
+        response: bytes,
+        fallback: Fallback,
+        is_click: bool,
+        is_view: bool = False,
+    ) -> None:
         """`response` is due when `frame` is durable, or `fallback`'s if it cannot be, or not in time."""
         batch = self._open
         if not batch.answers:
@@ -120,6 +130,8 @@ class GroupCommit:
         self.pending_bytes += size
         if is_click:
             batch.clicks += 1
+        elif is_view:
+            batch.views += 1
         if len(batch.frames) >= self._frames_max or batch.size >= self._bytes_max:
             self._close_batch()
         if not self._is_busy:
@@ -133,6 +145,13 @@ class GroupCommit:
         batch.answers.append((waiting, response, None))
         if not self._is_busy:
             self._begin_soon()
+
+    def add_alike(self, waiting: Waiting, response: bytes, fallback: Fallback) -> None:
+        """`response` belongs to no frame, but is due after a disk write, as if it did; or `fallback`'s."""
+        self.add_behind(waiting, response)
+        batch = self._open
+        batch.answers[-1] = (waiting, response, fallback)
+        batch.is_written = True
 
     def heartbeat(self) -> None:
         """Journals the watermark; does nothing while frames are on their way, which carry it themselves."""
@@ -205,7 +224,8 @@ class GroupCommit:
             return
         if not code:
             values["door_clicks"] += batch.clicks
-            values["door_postbacks"] += count - batch.clicks
+            values["door_impressions"] += batch.views
+            values["door_postbacks"] += count - batch.clicks - batch.views
         self._release(batch, code)
 
     def _finish_beat(self, code: str) -> None:
@@ -282,6 +302,10 @@ class GroupCommit:
         elif batch.frames:
             code = self._attempt(
                 lambda: self._journal.append(batch.frames, at_ms=self._clock.now_ms(), watermark_ms=batch.watermark_ms)
+            )
+        elif batch.is_written:
+            code = self._attempt(
+                lambda: self._journal.heartbeat(at_ms=self._clock.now_ms(), watermark_ms=batch.watermark_ms)
             )
         took_us = (self._clock.monotonic_ms() - started_ms) * 1000
         self._loop.call_soon_threadsafe(self._finish, batch, code, took_us)

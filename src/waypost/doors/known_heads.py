@@ -50,6 +50,10 @@ class KnownHeads:
                 self._heads.clear()
             self._heads[rest] = headers
 
+    def forget(self) -> None:
+        """Forgets all: other headers are wanted from now on."""
+        self._heads.clear()
+
     def close(self) -> None:
         """Forgets all, and keeps nothing from now on: in a drain connections are closed behind a request."""
         self._is_open = False

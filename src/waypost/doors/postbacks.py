@@ -1,78 +1,167 @@
 """Postbacks in: authenticate, make a receipt, hand the call as it came to the group commit.
 
-Owns: the receipt's making and the call's frame. Never parses a call, never looks at a ledger, a name server or JSON
-(law 1): what it says is for the pipeline to judge.
+Owns: the receipt's making, the call's frame, and what a refused caller is told. Never parses a call, never looks at a
+ledger, a name server or JSON (law 1): what it says is for the pipeline to judge.
+
+`identify` and `frame` know no connection: other ways in (many calls in one body, a stream) use them call by call.
 """
 
 from functools import partial
+from urllib.parse import unquote_plus
 
 from waypost.doors.answers import CLOSE, KEEP, KEEP_1_0, Answers
 from waypost.doors.commit import GroupCommit
 from waypost.doors.door_time import DoorTime
 from waypost.doors.protocol import Connection
 from waypost.doors.shelf import Shelf
-from waypost.model.frames import PostbackIn
+from waypost.model.frames import Auth, PostbackIn
+from waypost.model.ids import ClickIdCodec
+from waypost.model.partition import NO_PARTITION
 from waypost.model.wire import encode_frame
-from waypost.stages.call_auth import Caller, plain_token
+from waypost.stages.call_auth import Arrival, Caller, plain_token
+from waypost.stages.signing import STANDARD_WEBHOOKS
 from waypost.telemetry.stats import Stats
 
 CONTENT_TYPE_CHARS_MAX = 128
 _METHODS = {b"GET": "GET", b"POST": "POST"}
+_RETURN = b"return="
 
 
 class Postbacks:
     """The desk that takes calls."""
 
-    def __init__(self, *, time: DoorTime, commit: GroupCommit, answers: Answers, stats: Stats) -> None:
+    def __init__(
+        self, *, time: DoorTime, codec: ClickIdCodec, commit: GroupCommit, answers: Answers, stats: Stats
+    ) -> None:
         self._time = time
+        self._codec = codec
         self._commit = commit
         self._answers = answers
         self._stats = stats
         self._fallbacks = tuple(partial(self._unavailable, mode) for mode in (KEEP, CLOSE, KEEP_1_0))
 
-    def take(self, connection: Connection, shelf: Shelf, path_token: bytes, query: bytes, *, test: bool) -> str:
-        """Answers with a receipt once the call is durable; or answers nothing and says why it is refused: a code."""
+    def take(
+        self, connection: Connection, shelf: Shelf, path: bytes, path_token: bytes, query: bytes, *, test: bool
+    ) -> Caller | None:
+        """Answers with a receipt once the call is durable; or answers nothing and says who is refused, and why."""
         headers = connection.headers
         body = connection.body
         content_type = ""
         if headers and (kind := headers.get(b"content-type")):
             content_type = kind.decode("latin-1")[:CONTENT_TYPE_CHARS_MAX]
-        header_token = headers.get(b"waypost-token", b"") if headers else b""
         caller: Caller | None = None
-        if not path_token and not header_token:
+        if path_token:
+            caller = shelf.path_callers.get(path_token)
+        elif not headers or (b"waypost-token" not in headers and b"authorization" not in headers):
             caller = shelf.callers.get(plain_token(query))
-        if caller is None:
-            caller = shelf.caller(path_token, query, header_token, body, content_type)
+        if caller is None or caller.gate is not None:
+            arrival = Arrival(
+                connection.method, path, query, headers, body, content_type, connection.address, path_token, test
+            )
+            caller = self.identify(shelf, arrival, caller)
             if caller.code:
-                return caller.code
+                return caller
         if self._commit.is_full:
             self._stats.values["door_unavailable"] += 1
             connection.respond(self._answers.error("journal_unavailable", connection.mode))
-            return ""
+            return None
         receipt = self._time.next_receipt()
-        frame = encode_frame(
+        frame = self.frame(
+            shelf, caller, receipt, connection.method, query, body, content_type, connection.address, test
+        )
+        mode = connection.mode
+        kind_of_answer = "ok" if _RETURN in query and wants_ok(query) else caller.answer
+        response = self._answers.accepted[kind_of_answer][mode] % receipt
+        connection.wait()
+        self._commit.add(connection, frame, response, self._fallbacks[mode], False)
+        return None
+
+    def identify(self, shelf: Shelf, arrival: Arrival, known: Caller | None = None) -> Caller:
+        """Who calls, after everything that a door can ask; `known` is who the token is of, where that was looked up.
+
+        `code` of the answer says why the call is refused.
+        """
+        caller = shelf.caller(arrival) if known is None else known
+        if caller.code or caller.gate is None:
+            return caller
+        return shelf.at_gate(caller, arrival, self._time.advance())
+
+    def frame(
+        self,
+        shelf: Shelf,
+        caller: Caller,
+        receipt: int,
+        method: bytes,
+        query: bytes,
+        body: bytes,
+        content_type: str,
+        address: str,
+        test: bool,
+        *,
+        keyed: bool = False,
+        origin: str = "",
+    ) -> bytes:
+        """The frame of an accepted call. `receipt` is new, or made from the caller's key (`keyed`)."""
+        partition = caller.partition
+        if partition == NO_PARTITION:
+            if caller.auth is Auth.GLOBAL:
+                partition = self._partition_of_click(shelf, query)
+        elif caller.auth is Auth.SIGNATURE and is_body_signed_alone(caller):
+            query = b""  # Standard Webhooks sign the body only: nothing else of the call is to be believed
+        return encode_frame(
             PostbackIn(
                 receipt,
-                receipt >> 22,
+                self._time.ms if keyed else receipt >> 22,
                 self._time.door,
-                caller.partition,
+                partition,
                 caller.advertiser,
                 caller.auth,
                 shelf.version,
-                _METHODS[connection.method],
+                _METHODS[method],
                 query,
                 body,
                 content_type,
-                connection.address,
+                address,
                 test,
+                caller.offer,
+                keyed,
+                origin,
             )
         )
+
+    def pretend(self, connection: Connection, caller: Caller, query: bytes) -> int:
+        """Answers a refused call as if it had been accepted: the same form, after a disk write like one's own.
+
+        Answers the receipt that the caller was given, and that no call has.
+        """
+        receipt = self._time.next_receipt()
         mode = connection.mode
-        response = self._answers.accepted["json"][mode] % receipt
+        kind = "ok" if _RETURN in query and wants_ok(query) else caller.answer
+        response = self._answers.accepted[kind][mode] % receipt
         connection.wait()
-        self._commit.add(connection, frame, response, self._fallbacks[mode], False)
-        return ""
+        self._commit.add_alike(connection, response, self._fallbacks[mode])
+        return receipt
+
+    def _partition_of_click(self, shelf: Shelf, query: bytes) -> int:
+        """That of the click's advertiser, if the click's id is there to see."""
+        names = shelf.click_id_names()
+        for pair in query.split(b"&", 50)[:50]:
+            name, _, value = pair.decode("utf-8", "replace").partition("=")
+            if name in names and (found := self._codec.decode(unquote_plus(value).strip())) is not None:
+                return shelf.partition_of(found.route)
+        return NO_PARTITION
 
     def _unavailable(self, mode: int, code: str) -> bytes:
         self._stats.values["door_unavailable"] += 1
         return self._answers.error(code, mode)
+
+
+def wants_ok(query: bytes) -> bool:
+    """Whether the URL says `return=OK` (as Keitaro's do): some networks believe nothing but that word."""
+    return any(pair[:7] == _RETURN and pair[7:].upper() == b"OK" for pair in query.split(b"&"))
+
+
+def is_body_signed_alone(caller: Caller) -> bool:
+    """Whether what the caller signs is the body and nothing else."""
+    signer = caller.gate.advertiser if caller.gate is not None else None
+    return signer is not None and signer.signature is not None and signer.signature.scheme == STANDARD_WEBHOOKS

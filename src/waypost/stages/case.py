@@ -4,18 +4,22 @@ Input: a PostbackIn frame, its decoded values, the click, one catalog view at cl
 Output: `Case`, filled step by step: `Intake.open_case`, then `Intake.resolve`. Pure. Never judges: checks read a case.
 """
 
+from collections.abc import Container
 from hashlib import blake2b
 from typing import NamedTuple, TypeAlias
 
 import msgspec
 
+from waypost.catalog.aliases import CLICK_ID_NAMES, TOKEN_NAMES
 from waypost.catalog.model import Advertiser, Goal, Offer, Partner, Route
 from waypost.catalog.view import CatalogView
 from waypost.model.frames import Auth, Click, Conversion, PostbackIn
 from waypost.model.ids import FLAG_TEST, FLAG_UNRECORDED, ClickId, ClickKey
 from waypost.model.money import Money
+from waypost.stages.addresses import AllowList
+from waypost.stages.call_auth import token_names
 from waypost.stages.intake import NO_CALL, Aliases, Call, decode_body, decode_pairs
-from waypost.stages.terms import NOTHING, Amount, owed, parse_reported, parse_sum, revenue_of
+from waypost.stages.terms import NOTHING, Amount, owed, parse_amounts, revenue_of
 
 _ROUTES_MAX = 100_000
 _STATUSES = ("approved", "pending", "declined")
@@ -58,6 +62,11 @@ class Case(msgspec.Struct, gc=False):
     identity: bytes = b""
     existing: Conversion | None = None
     cap_used_up: str | None = None  # None: uses no cap; empty: there is room
+    body: dict[str, str] = {}  # a form's or JSON's parameters, where they may have to be read again
+    claim: str = ""  # what speaks for the call where no advertiser was named: `global` or `address`
+    token_offer: int = 0  # the offer whose token was sent
+    barred: str = ""  # the level whose list does not have the call's address
+    fired: Container[int] = ()  # keys of rules that fire once a click and have done so for this one
 
     @property
     def touch(self) -> dict[str, str]:
@@ -85,7 +94,11 @@ class Intake:
 
     def __init__(self, view: CatalogView) -> None:
         self.view = view
-        self._aliases: dict[int, tuple[Advertiser | None, Aliases]] = {0: (None, Aliases(None))}
+        rules = view.intake()
+        anybody = Aliases({"click_id": (*CLICK_ID_NAMES, *rules.click_id)})
+        self._aliases: dict[int, tuple[Advertiser | None, Aliases]] = {0: (None, anybody)}
+        self._lists: dict[tuple[str, ...], AllowList] = {}
+        self._rules = rules
         self._routes: dict[tuple[int, int], _LedTo] = {}  # by catalog version at click time and route
 
     def open_case(self, frame: PostbackIn, where: Where) -> Case:
@@ -98,9 +111,14 @@ class Intake:
             except ValueError as error:
                 case.problem = str(error)
         no = frame.advertiser
-        if frame.auth is Auth.DEFERRED:
-            no = self._advertiser_among({**body, **decode_pairs(frame.query)})
+        case.token_offer = frame.offer
+        if not no:
+            no = self._caller_of(case, body)
         case.advertiser, aliases = self._of(no)
+        if self._rules.allow_addresses:
+            self._hold(case, self._rules.allow_addresses, "the installation")
+        if case.advertiser is not None and case.advertiser.allow_addresses:
+            self._hold(case, case.advertiser.allow_addresses, f"advertiser {case.advertiser.name}")
         case.call = aliases.call(frame.query, body)
         case.click_text = case.call.values.get("click_id", "")
         return case
@@ -118,6 +136,10 @@ class Intake:
         found = self._led_to(view, case.click_id.route)
         case.route, case.offer, case.batch_offer, case.partner = found
         if case.offer is not None:
+            if case.advertiser is None:
+                self._claim(case, case.offer)
+            if case.batch_offer is not None and case.batch_offer.allow_addresses:
+                self._hold(case, case.batch_offer.allow_addresses, f"offer {case.offer.name}")
             _apply_terms(case, case.offer)
 
     def _led_to(self, view: CatalogView, route_no: int) -> "_LedTo":
@@ -134,19 +156,64 @@ class Intake:
             self._routes[key] = known
         return known
 
-    def _advertiser_among(self, parameters: dict[str, str]) -> int:
-        """Whose token is among the values; the token's name may be an alias that only its owner's catalog knows."""
-        for value in [parameters.get("token", ""), *parameters.values()]:
-            found = self.view.advertiser_of_token(value) if value else None
-            if found is not None:
-                return found.no
+    def _caller_of(self, case: Case, body: dict[str, str]) -> int:
+        """Whose call it is where the door could not tell: by a token among the parameters, under a name that its owner
+        gives it. The installation's token, and an address that speaks for an advertiser, leave it to the click."""
+        frame = case.frame
+        case.body = body
+        if frame.auth is Auth.GLOBAL:
+            case.claim = "global"
+            return 0
+        for name, value in {**body, **decode_pairs(frame.query)}.items():
+            owner = self.view.owner_of_token(value) if value else None
+            if owner is None:
+                continue
+            if owner.level == "global":
+                if name in TOKEN_NAMES:
+                    case.claim = "global"
+                    return 0
+                continue
+            offer = self.view.offer(owner.no) if owner.level == "offer" else None
+            no = offer.advertiser if offer is not None else owner.no
+            if name in token_names(self.view.advertiser(no)):
+                case.token_offer = offer.no if offer is not None else 0
+                return no
+        case.claim = "address" if self._rules.by_address else ""
         return 0
+
+    def _claim(self, case: Case, offer: Offer) -> None:
+        """Gives the call to the advertiser of its click, if what came with it speaks for that one, and reads it anew
+        by that advertiser's names."""
+        if not case.claim:
+            return
+        advertiser, aliases = self._of(offer.advertiser)
+        if advertiser is None:
+            return
+        if case.claim == "address" and not (
+            advertiser.is_known_by_address and self._list(advertiser.allow_addresses).permits(case.frame.ip)
+        ):
+            return
+        case.advertiser = advertiser
+        case.call = aliases.call(case.frame.query, case.body)
+        if advertiser.allow_addresses:
+            self._hold(case, advertiser.allow_addresses, f"advertiser {advertiser.name}")
+
+    def _hold(self, case: Case, networks: tuple[str, ...], level: str) -> None:
+        """Notes a list that the call's address is not on. Tests come from whoever has the operator's key."""
+        if not case.barred and not case.frame.test and not self._list(networks).permits(case.frame.ip):
+            case.barred = level
+
+    def _list(self, networks: tuple[str, ...]) -> AllowList:
+        known = self._lists.get(networks)
+        if known is None:
+            known = self._lists[networks] = AllowList(networks)
+        return known
 
     def _of(self, no: int) -> tuple[Advertiser | None, Aliases]:
         known = self._aliases.get(no)
         if known is None:
             advertiser = self.view.advertiser(no)
-            known = self._aliases[no] = (advertiser, Aliases(advertiser))
+            known = self._aliases[no] = (advertiser, Aliases(advertiser.parameters if advertiser is not None else {}))
         return known
 
 
@@ -170,8 +237,9 @@ def _apply_terms(case: Case, offer: Offer) -> None:
     if "sum" in values or "payout" in values:
         default_currency = case.advertiser.currency if case.advertiser is not None else "USD"
         currency = values.get("currency", "")
-        case.order = parse_sum(values.get("sum", ""), currency, default_currency)
-        case.reported = parse_reported(values.get("payout", ""), currency, default_currency)
+        wanted = goal.currency or default_currency
+        case.order = parse_amounts(values.get("sum", ""), currency, default_currency, wanted)
+        case.reported = parse_amounts(values.get("payout", ""), currency, default_currency, wanted)
     case.payout = owed(goal.payout, case.order.money, case.reported.money)
     case.revenue = revenue_of(goal, case.payout, case.order.money, case.reported.money)
     case.identity = identity_of(case)

@@ -85,8 +85,10 @@ def _decodes(case: Case, limits: CheckLimits) -> Result:
 def _token(case: Case, limits: CheckLimits) -> Result:
     if case.frame.auth is Auth.TOKEN:
         return PASS
-    if case.advertiser is not None:
+    if case.advertiser is not None or case.claim == "global":
         return PASS
+    if case.claim == "address":
+        return fail("the call carries no token, and its click's advertiser does not own its address")
     return fail("no advertiser has the call's token" if "token" in case.call.values else "the call carries no token")
 
 
@@ -198,9 +200,13 @@ def _time_order(case: Case, limits: CheckLimits) -> Result:
 def _status_known(case: Case, limits: CheckLimits) -> Result:
     if case.goal is None:
         return SKIP
+    if case.status == "ignored":
+        return fail("the URL asks to leave this status alone", "status_ignored")
     if case.status:
         return PASS
     text = case.call.values.get("status", "")[:60]
+    if "," in text:
+        return fail(f"'{text}' is a list of statuses: the sender's URL was left as a template")
     return fail(f"neither the advertiser's map nor the URL explains status '{text}'")
 
 
@@ -258,6 +264,28 @@ def _caps(case: Case, limits: CheckLimits) -> Result:
     if case.cap_used_up is None:
         return SKIP
     return fail(case.cap_used_up) if case.cap_used_up else PASS
+
+
+def _signature(case: Case, limits: CheckLimits) -> Result:
+    if case.advertiser is None or case.advertiser.signature is None:
+        return SKIP
+    if case.frame.auth in (Auth.SIGNATURE, Auth.TOKEN):  # the door has seen to it, by the catalog that it had
+        return PASS
+    return fail(f"calls of {case.advertiser.name} must be signed, and this one named it in its body only")
+
+
+def _address(case: Case, limits: CheckLimits) -> Result:
+    if not case.barred:
+        return PASS
+    return fail(f"{case.frame.ip or 'no address'} is not among the addresses that {case.barred} allows")
+
+
+def _offer_of_token(case: Case, limits: CheckLimits) -> Result:
+    if not case.token_offer or case.offer is None:
+        return SKIP
+    if case.offer.no == case.token_offer:
+        return PASS
+    return fail(f"the token is another offer's, the click is for {case.offer.name}")
 
 
 CHECKS: tuple[Check, ...] = (
@@ -342,10 +370,25 @@ CHECKS: tuple[Check, ...] = (
         _status_updatable,
     ),
     Check("caps", "cap_reached", "refuse", "no cap is used up", "a cap that the call would use", _caps),
+    Check(
+        "signature", "signature_missing", "refuse", "who signs its calls has signed this one", "a signer", _signature
+    ),
+    Check("address", "address_not_allowed", "refuse", "the call comes from an allowed address", "", _address),
+    Check(
+        "offer_of_token",
+        "wrong_offer_token",
+        "refuse",
+        "an offer's token comes with that offer's clicks",
+        "an offer's token, and the click's offer",
+        _offer_of_token,
+    ),
 )
 
 # Codes that a refusal may carry beside those of the checks.
-OTHER_CODES = {"click_not_arrived": "the click did not arrive within the longest wait"}
+OTHER_CODES = {
+    "click_not_arrived": "the click did not arrive within the longest wait",
+    "status_ignored": "the URL asks to leave the status alone (`ignore_status=`)",
+}
 
 
 _JUDGES = tuple(check.judge for check in CHECKS)

@@ -4,11 +4,11 @@ Input: a PostbackIn frame and the advertiser it is judged for. Output: `Call`, t
 Pure. Never judges a value: a malformed sum stays text here, and a check says so.
 """
 
+from collections.abc import Mapping
 from urllib.parse import unquote_plus
 
 import msgspec
 
-from waypost.catalog.model import Advertiser
 from waypost.model.frames import PostbackIn
 
 CANONICAL = (
@@ -23,8 +23,9 @@ CANONICAL = (
     "pending_status",
     "approved_status",
     "declined_status",
+    "ignored_status",
 )
-_LISTS = frozenset(("pending_status", "approved_status", "declined_status"))
+_LISTS = frozenset(("pending_status", "approved_status", "declined_status", "ignored_status"))
 PARAMETERS_MAX = 200
 
 
@@ -86,12 +87,11 @@ def _decode_json(body: bytes) -> dict[str, str]:
 
 
 class Aliases:
-    """An advertiser's parameter names, turned round: inbound name → canonical name. Made once a catalog version."""
+    """Parameter names, turned round: inbound name → canonical name. Made once a catalog version and advertiser."""
 
-    def __init__(self, advertiser: Advertiser | None) -> None:
+    def __init__(self, parameters: Mapping[str, tuple[str, ...]]) -> None:
         self._canonical = {name: name for name in CANONICAL}
-        configured = advertiser.parameters if advertiser is not None else {}
-        for canonical, names in configured.items():
+        for canonical, names in parameters.items():
             for name in names:
                 self._canonical[name] = canonical
 
@@ -129,7 +129,7 @@ def _put(values: dict[str, str], target: str, value: str) -> None:
 def _status_map(values: dict[str, str]) -> dict[str, str]:
     """`lead_status=2,5` and the like: what the URL says of its own status values. Earlier statuses win."""
     found: dict[str, str] = {}
-    for status in ("approved", "pending", "declined"):
+    for status in ("approved", "pending", "declined", "ignored"):
         for value in values.get(f"{status}_status", "").split(","):
             if value.strip():
                 found.setdefault(value.strip().lower(), status)

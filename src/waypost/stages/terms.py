@@ -3,6 +3,8 @@
 Pure, in decimals. Amounts are rounded to their currency's decimals, halves away from zero.
 """
 
+import re
+
 import msgspec
 
 from waypost.catalog.model import Goal, Terms
@@ -17,39 +19,44 @@ class Amount(msgspec.Struct, frozen=True, gc=False):
 
 
 NOTHING = Amount()
+AMOUNTS_MAX = 10
+_DECIMAL_COMMA = re.compile(r"\s*\d+,\d\d\s*\Z")
 
 
-def parse_sum(text: str, currency: str, default_currency: str) -> Amount:
-    """The order's value. Of several currencies (`usd,eur`) the first is the sum's."""
+def parse_amounts(text: str, currency: str, default_currency: str, wanted: str) -> Amount:
+    """An inbound `sum=` or `payout=`: one amount, or several split by commas, with their currencies in the same order.
+
+    Several amounts of one currency are parts, and are added (`payout=CPA,REVSHARE`); amounts of several currencies say
+    the same in each, and the one in the `wanted` currency counts, else the first that is not zero. Zeros and empty
+    places among several count for nothing. More amounts than currencies do not pair, unless one currency stands for
+    all; more currencies than amounts are a list of what the sender knows.
+    """
     if not text:
         return NOTHING
-    code = (currency.partition(",")[0].strip() or default_currency).upper()
-    return _amount(text, code)
-
-
-def parse_reported(text: str, currency: str, default_currency: str) -> Amount:
-    """An inbound `payout=`: one amount, or several (`10,0`) with their currencies in the same order.
-
-    Zeros and empty places among several count for nothing. Several amounts are added if they share a currency;
-    otherwise they would need exchange rates, and that is said.
-    """
+    codes = [code.strip().upper() or default_currency for code in currency.split(",")]
     if "," not in text:
-        return parse_sum(text, currency, default_currency)
-    codes = [code.strip().upper() for code in currency.split(",")]
-    total: Money | None = None
-    for nth, piece in enumerate(text.split(",")):
-        if not piece.strip():
-            continue
-        code = codes[nth] if nth < len(codes) else codes[-1]
-        found = _amount(piece.strip(), code or default_currency.upper())
-        if found.money is None:
+        return _amount(text, codes[0])
+    pieces = [piece.strip() for piece in text.split(",")]
+    if len(pieces) > AMOUNTS_MAX:
+        return Amount(None, f"{len(pieces)} amounts are more than {AMOUNTS_MAX}")
+    if len(codes) == 1:
+        if _DECIMAL_COMMA.match(text):
+            return Amount(None, f"'{text[:40]}' may be two amounts or one with a decimal comma: write a point")
+        codes = codes * len(pieces)
+    elif len(pieces) > len(codes):
+        return Amount(None, f"{len(pieces)} amounts and {len(codes)} currencies do not pair")
+    totals: dict[str, Money] = {}
+    for piece, code in zip(pieces, codes, strict=False):
+        found = _amount(piece, code) if piece else NOTHING
+        if found.problem:
             return found
-        if not found.money.amount:
+        if found.money is None or not found.money.amount:
             continue
-        if total is not None and total.currency != found.money.currency:
-            return Amount(None, f"amounts in {total.currency} and {found.money.currency} cannot be added without rates")
-        total = found.money if total is None else Money(total.amount + found.money.amount, total.currency)
-    return Amount(total) if total is not None else NOTHING
+        before = totals.get(code)
+        totals[code] = Money(before.amount + found.money.amount, code) if before is not None else found.money
+    if not totals:
+        return NOTHING
+    return Amount(totals.get(wanted) or next(iter(totals.values())))
 
 
 def _amount(text: str, code: str) -> Amount:

@@ -1,59 +1,116 @@
-"""The section `advertisers`: tokens, the names their parameters come under, what their statuses mean.
+"""The section `advertisers`: how they prove who they are, the names their parameters come under, what their statuses
+mean.
 
 Owns: the checks of this section. Reads a tree; notes problems. Never resolves a secret, and never shows one.
 """
 
 import re
+from collections.abc import Collection
 
+from waypost.catalog.aliases import merged_parameters, merged_statuses
 from waypost.catalog.keys import SHAPES
-from waypost.catalog.model import Advertiser
+from waypost.catalog.model import Advertiser, Signature
 from waypost.catalog.reading import Field, Fields, Reader
+from waypost.catalog.sections.access import (
+    INBOUND_NAME,
+    Tokens,
+    read_aliases,
+    read_inbound_names,
+    read_networks,
+    read_secrets,
+    read_wrong_token,
+)
+from waypost.catalog.sections.visits import read_browser
 from waypost.model.money import is_currency
 from waypost.model.partition import partition_of
 
-TOKEN_MAX = 512
 INBOUND_MAX = 64
+WINDOW_MIN_MS, WINDOW_MAX_MS = 1_000, 86_400_000
+ANSWERS = ("json", "ok", "gif", "empty")
 
-_ENV = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
-_INBOUND_NAME = re.compile(r"[^\s&=?#;]{1,64}\Z")
 _PARAMETERS = "advertisers.NAME.parameters"
 _STATUSES = "advertisers.NAME.statuses"
+_SIGNATURE = "advertisers.NAME.signature"
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}\Z")  # RFC 9110: token
+_STANDARD_WEBHOOKS = "standard-webhooks"
 
 
-def read_advertisers(reader: Reader, field: Field) -> tuple[Advertiser, ...]:
-    """All advertisers; two that share a token are noted."""
+def read_advertisers(reader: Reader, field: Field, tokens: Tokens, reached: Collection[str]) -> tuple[Advertiser, ...]:
+    """All advertisers. `reached`: names of those whose calls may come with another level's token."""
     found: list[Advertiser] = []
-    tokens: dict[str, str] = {}
     for name, entry, at in reader.named(field):
         fields = reader.fields(entry, "advertisers.NAME", at)
-        if fields is None:
-            continue
-        advertiser = _advertiser(reader, name, fields)
-        token = advertiser.token
-        if token and token in tokens:
-            token_field = fields.get("token") or entry
-            reader.problems.add(
-                "catalog_duplicate", f"has the same token as advertiser `{tokens[token]}`", token_field.node.at,
-                field=token_field.path, hint="a call is told apart by its token: give each its own",
-            )  # fmt: skip
-        tokens.setdefault(token, name)
-        found.append(advertiser)
+        if fields is not None:
+            found.append(_advertiser(reader, name, fields, tokens, name in reached))
     return tuple(found)
 
 
-def _advertiser(reader: Reader, name: str, fields: Fields) -> Advertiser:
+def _advertiser(reader: Reader, name: str, fields: Fields, tokens: Tokens, is_reached: bool) -> Advertiser:
     file, line = fields.at
+    if not is_reached and not any(key in fields for key in ("token", "signature", "allow_addresses")):
+        reader.problems.add(
+            "catalog_missing_key", "`token` is missing (the secret that their calls must carry)", fields.at,
+            field=f"{fields.path}.token", hint="add `token:`, which takes text, `env:NAME` or `file:PATH`",
+        )  # fmt: skip
+    secrets = tokens.take(reader, fields.get("token"), f"advertiser `{name}`")
+    aliases = read_aliases(reader, fields.get("aliases"))
     return Advertiser(
         no=0,
         name=name,
         partition=partition_of(name),
-        token=_token(reader, fields.get("token")),
-        parameters=_parameters(reader, fields.get("parameters")),
-        statuses=_statuses(reader, fields.get("statuses")),
+        token=secrets[0] if secrets else "",
+        parameters=merged_parameters(_parameters(reader, fields.get("parameters")), aliases),
+        statuses=merged_statuses(_statuses(reader, fields.get("statuses")), aliases),
         active=reader.flag(fields.get("active"), True),
         place=f"{file}:{line}",
         currency=_currency(reader, fields.get("currency")),
+        tokens_before=secrets[1:],
+        aliases=aliases,
+        answer=reader.choice(fields.get("answer"), ANSWERS) or "json",
+        allow_addresses=read_networks(reader, fields.get("allow_addresses")),
+        wrong_token=read_wrong_token(reader, fields.get("wrong_token")),
+        signature=_signature(reader, fields.get("signature")),
+        browser=read_browser(reader, fields.get("browser")),
     )
+
+
+def _signature(reader: Reader, field: Field | None) -> Signature | None:
+    fields = reader.fields(field, _SIGNATURE) if field is not None else None
+    if fields is None:
+        return None
+    scheme = reader.choice(fields.get("scheme"), ("canonical", _STANDARD_WEBHOOKS)) or "canonical"
+    where = reader.choice(fields.get("in"), ("header", "query")) or "header"
+    window = reader.duration_ms(fields.get("window"), least_ms=WINDOW_MIN_MS, most_ms=WINDOW_MAX_MS)
+    secrets = tuple(text for text, _ in read_secrets(reader, fields.get("secret")))
+    if scheme == _STANDARD_WEBHOOKS:
+        for key in ("in", "name", "timestamp", "algorithm", "encoding"):
+            taken = fields.get(key)
+            if taken is not None:
+                message = "is fixed by Standard Webhooks"
+                reader.problems.add("catalog_bad_value", message, taken.node.at, field=taken.path, hint="remove it")
+        return Signature(secrets, scheme, window_ms=window or 300_000)
+    named = {"header": ("X-Signature", "X-Timestamp"), "query": ("signature", "timestamp")}[where]
+    return Signature(
+        secrets=secrets,
+        scheme=scheme,
+        where=where,
+        name=_carrier(reader, fields.get("name"), where) or named[0],
+        timestamp=_carrier(reader, fields.get("timestamp"), where) or named[1],
+        window_ms=window or 300_000,
+        algorithm=reader.choice(fields.get("algorithm"), ("sha256", "sha384", "sha512")) or "sha256",
+        encoding=reader.choice(fields.get("encoding"), ("hex", "base64")) or "hex",
+    )
+
+
+def _carrier(reader: Reader, field: Field | None, where: str) -> str:
+    """The name of a header or a parameter."""
+    text = reader.text(field, length_max=INBOUND_MAX)
+    if field is None or text is None:
+        return ""
+    if not (_HEADER if where == "header" else INBOUND_NAME).match(text):
+        reader.wrong("catalog_bad_value", field, f"`{text[:80]}` cannot be a {where}'s name", hint="such as `X-Sign`")
+        return ""
+    return text
 
 
 def _currency(reader: Reader, field: Field | None) -> str:
@@ -67,23 +124,6 @@ def _currency(reader: Reader, field: Field | None) -> str:
     return text
 
 
-def _token(reader: Reader, field: Field | None) -> str:
-    text = reader.text(field, length_max=TOKEN_MAX, secret=True)
-    if field is None or text is None:
-        return ""
-    problem = ""
-    if text.startswith("env:") and not _ENV.match(text):
-        problem, hint = "`env:` takes the name of an environment variable", "such as `env:ACME_TOKEN`"
-    elif text == "file:":
-        problem, hint = "`file:` takes a path", "such as `file:/run/secrets/acme`"
-    elif not text.isprintable() or text != text.strip():
-        problem, hint = "has spaces around it or characters that cannot be sent", "use letters and digits"
-    if problem:
-        reader.problems.add("catalog_bad_value", problem, field.node.at, field=field.path, hint=hint)
-        return ""
-    return text
-
-
 def _parameters(reader: Reader, field: Field | None) -> dict[str, tuple[str, ...]]:
     fields = reader.fields(field, _PARAMETERS) if field is not None else None
     if fields is None:
@@ -92,14 +132,8 @@ def _parameters(reader: Reader, field: Field | None) -> dict[str, tuple[str, ...
     taken: dict[str, str] = {}
     for canonical in SHAPES[_PARAMETERS]:
         names: list[str] = []
-        for alias in reader.one_or_many(fields.get(canonical)):
-            text = reader.text(alias)
-            if text is None:
-                continue
-            if not _INBOUND_NAME.match(text):
-                hint = f"no spaces, none of `& = ? # ;`, at most {INBOUND_MAX} characters"
-                reader.wrong("catalog_bad_value", alias, f"`{text[:80]}` cannot be a parameter's name", hint=hint)
-            elif text in taken:
+        for text, alias in read_inbound_names(reader, fields.get(canonical)):
+            if text in taken:
                 message = f"`{text}` already stands for `{taken[text]}`"
                 reader.wrong("catalog_duplicate", alias, message, hint="one name has one meaning")
             else:

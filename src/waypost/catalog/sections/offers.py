@@ -4,12 +4,16 @@ Owns: the checks of this section. Reads a tree and the advertisers' names; notes
 """
 
 from collections.abc import Collection
-from zoneinfo import ZoneInfo, available_timezones
 
 from waypost.catalog.amounts import read_terms
 from waypost.catalog.compiled import OfferDraft
 from waypost.catalog.model import Cap, Goal
 from waypost.catalog.reading import Field, Fields, Reader
+from waypost.catalog.sections.access import Tokens, read_networks
+from waypost.catalog.sections.placing import PlaceNames, read_fallback
+from waypost.catalog.sections.targeting import read_targeting
+from waypost.catalog.sections.visits import read_deep_link, read_mode
+from waypost.catalog.sections.zones import read_timezone
 from waypost.catalog.templates import TemplateChecker
 
 CAP_LIMIT_MAX = 10**12
@@ -22,19 +26,30 @@ PERIODS = ("hour", "day", "week", "month", "total")
 
 
 def read_offers(
-    reader: Reader, field: Field, advertisers: Collection[str], templates: TemplateChecker
+    reader: Reader,
+    field: Field,
+    advertisers: Collection[str],
+    places: PlaceNames,
+    templates: TemplateChecker,
+    tokens: Tokens,
 ) -> tuple[OfferDraft, ...]:
     """All offers."""
     found: list[OfferDraft] = []
     for name, entry, at in reader.named(field):
         fields = reader.fields(entry, "offers.NAME", at)
         if fields is not None:
-            found.append(_offer(reader, name, fields, advertisers, templates))
+            found.append(_offer(reader, name, fields, advertisers, places, templates, tokens))
     return tuple(found)
 
 
 def _offer(
-    reader: Reader, name: str, fields: Fields, advertisers: Collection[str], templates: TemplateChecker
+    reader: Reader,
+    name: str,
+    fields: Fields,
+    advertisers: Collection[str],
+    places: PlaceNames,
+    templates: TemplateChecker,
+    tokens: Tokens,
 ) -> OfferDraft:
     reader.choice(fields.get("access"), ("open",), later=("request", "private"))
     url = fields.get("url")
@@ -52,6 +67,12 @@ def _offer(
         click_window_ms=window or 0,
         active=reader.flag(fields.get("active"), True),
         place=f"{file}:{line}",
+        targeting=read_targeting(reader, fields, "offers.NAME"),
+        fallback=read_fallback(reader, fields.get("fallback"), places, templates),
+        deep_link=read_deep_link(reader, fields.get("deep_link"), templates),
+        mode=read_mode(reader, fields.get("mode")),
+        tokens=tokens.take(reader, fields.get("token"), f"offer `{name}`"),
+        allow_addresses=read_networks(reader, fields.get("allow_addresses")),
     )
 
 
@@ -109,23 +130,8 @@ def _cap(reader: Reader, fields: Fields) -> Cap:
     hint = "to admit none, set the offer's `active: false`"
     limit = reader.whole(fields.get("limit"), least=1, most=CAP_LIMIT_MAX, hint=hint) or 1
     per = reader.choice(fields.get("per"), PERIODS) or f"?{id(fields)}"
-    timezone = _timezone(reader, fields.get("timezone"))
+    timezone = read_timezone(reader, fields.get("timezone"))
     if per == "total":
         timezone = "UTC"  # a total begins nowhere: a change of timezone must not start a new count
     file, line = fields.at
     return Cap(f"{count}:{per}:{timezone}", count, limit, per, timezone, f"{file}:{line}")
-
-
-def _timezone(reader: Reader, field: Field | None) -> str:
-    text = reader.text(field, length_max=64)
-    if field is None or text is None:
-        return "UTC"
-    try:
-        ZoneInfo(text)
-    except (KeyError, OSError, ValueError):  # not found, a folder's name, a path that leads out
-        pass
-    else:
-        return text
-    hint = "an IANA name such as `Europe/Berlin`"
-    reader.wrong("catalog_bad_value", field, f"there is no timezone `{text}`", hint=hint, meant=available_timezones())
-    return "UTC"

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from waypost.catalog.compile import compile_catalog
-from waypost.catalog.compiled import Compiled, encode_compiled, fingerprint, is_reference
+from waypost.catalog.compiled import Compiled, encode_compiled, fingerprint, is_reference, secrets_of
 from waypost.catalog.numbering import Numbered, names_to_number
 from waypost.catalog.problems import Problems
 from waypost.engines.local.durable import sync_path
@@ -51,21 +51,21 @@ def check_catalog(path: Path, settings: CatalogSettings, *, secrets: bool = True
 
 def _check_secrets(compiled: Compiled) -> None:
     problems = Problems()
-    owners: dict[str, str] = {a.token: a.name for a in compiled.advertisers if not is_reference(a.token)}
-    for advertiser in compiled.advertisers:
-        if not is_reference(advertiser.token):
+    uses = list(secrets_of(compiled))
+    owners = {use.text: use.whose for use in uses if use.level != "signature" and not is_reference(use.text)}
+    for use in uses:
+        if not is_reference(use.text):
             continue
-        file, _, line = advertiser.place.rpartition(":")
-        at, field = (file, int(line)), f"advertisers.{advertiser.name}.token"
+        file, _, line = use.place.rpartition(":")
+        at = (file, int(line or 0))
         try:
-            token = resolve_secret(advertiser.token)
+            token = resolve_secret(use.text)
         except WaypostError as error:
-            problems.add(error.code, error.detail, at, field=field, value=advertiser.token, hint=error.hint)
+            problems.add(error.code, error.detail, at, field=use.field, value=use.text, hint=error.hint)
             continue
-        if token in owners:
-            message, hint = f"has the same token as advertiser `{owners[token]}`", "give each advertiser its own"
-            problems.add("catalog_duplicate", message, at, field=field, value=advertiser.token, hint=hint)
-        owners.setdefault(token, advertiser.name)
+        if use.level != "signature" and owners.setdefault(token, use.whose) != use.whose:
+            message, hint = f"has the same token as {owners[token]}", "give each its own"
+            problems.add("catalog_duplicate", message, at, field=use.field, value=use.text, hint=hint)
     problems.raise_any()
 
 

@@ -8,12 +8,12 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
-from waypost.catalog.compiled import Compiled, decode_compiled, fingerprint, is_reference
+from waypost.catalog.compiled import Compiled, decode_compiled, fingerprint, is_reference, secrets_of
 from waypost.catalog.numbering import Numbered, names_to_number
 from waypost.engines.sqlite.catalog_artefact import token_digest
 from waypost.engines.sqlite.connection import connect
 
-_META = {"compiled", "counts", "format", "version"}
+_META = {"compiled", "counts", "domains", "format", "intake", "privacy", "rules", "version"}
 
 
 def folder_problems(folder: Path, versions: list[int], current: int) -> list[str]:
@@ -76,8 +76,8 @@ def _number_problems(place: str, compiled: Compiled, numbers: dict[str, dict[str
 
 
 def _table_problems(connection: sqlite3.Connection, place: str, numbered: Numbered) -> list[str]:
-    plain = [one for one in numbered.advertisers() if not is_reference(one.token)]
-    secret = [one for one in numbered.advertisers() if is_reference(one.token)]
+    uses = list(secrets_of(numbered.compiled))
+    plain = [use for use in uses if use.level != "signature" and not is_reference(use.text)]
     links = list(numbered.links())
     pairs = {(target.offer, link.partner): link.name for link in links for target in link.targets}
     found: list[str] = []
@@ -87,8 +87,10 @@ def _table_problems(connection: sqlite3.Connection, place: str, numbered: Number
         found.extend(f"{place}: {name} is missing" for key, name in expected if key not in held)
 
     compare("SELECT no FROM advertisers", ((one.no, f"advertiser {one.name}") for one in numbered.advertisers()))
-    compare("SELECT digest FROM tokens", ((token_digest(one.token), f"the token of {one.name}") for one in plain))
-    compare("SELECT advertiser FROM secrets", ((one.no, f"the secret of {one.name}") for one in secret))
+    compare("SELECT digest FROM tokens", ((token_digest(use.text), f"the token of {use.whose}") for use in plain))
+    compare(
+        "SELECT reference FROM secrets", ((u.text, f"the secret of {u.whose}") for u in uses if is_reference(u.text))
+    )
     compare("SELECT no FROM offers", ((one.no, f"offer {one.name}") for one in numbered.offers()))
     compare("SELECT no FROM partners", ((one.no, f"partner {one.name}") for one in numbered.partners()))
     compare("SELECT name FROM links", ((one.name, f"link {one.name}") for one in links))

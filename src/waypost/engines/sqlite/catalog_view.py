@@ -14,9 +14,11 @@ from typing import Any, Generic, TypeVar, cast
 import msgspec
 from msgspec.structs import replace
 
-from waypost.catalog.compiled import Compiled, decode_compiled
-from waypost.catalog.model import Advertiser, Link, Offer, Partner, Route
-from waypost.engines.sqlite.catalog_artefact import FORMAT, token_digest
+from waypost.catalog.compiled import Compiled, decode_compiled, is_reference
+from waypost.catalog.model import Advertiser, IntakeRules, Link, Offer, Partner, Route
+from waypost.catalog.outside import Domain, Privacy
+from waypost.catalog.view import TokenOwner
+from waypost.engines.sqlite.catalog_artefact import FORMAT, Rules, token_digest
 from waypost.engines.sqlite.catalog_files import resolve_secret
 from waypost.engines.sqlite.connection import store_error
 from waypost.errors import WaypostError
@@ -101,7 +103,10 @@ class SqliteCatalogView:
         self._advertisers: _Shelf[int, Advertiser] = _Shelf(budget, self._load_advertiser)
         self._routes: _Shelf[int, Route] = _Shelf(budget, self._load_route)
         self._pairs: _Shelf[tuple[str, str], Link] = _Shelf(budget, self._load_pair)
-        self._tokens: dict[bytes, int] | None = None
+        self._tokens: dict[bytes, TokenOwner] | None = None
+        self._partner_tokens: dict[int, str] = {}
+        self._intake = msgspec.msgpack.decode(self._meta("intake"), type=IntakeRules)
+        self._rules: Rules | None = None
         self.secrets_missing: tuple[str, ...] = ()
         self._secrets = self._resolve_secrets()
 
@@ -121,16 +126,22 @@ class SqliteCatalogView:
     def advertiser(self, no: int) -> Advertiser | None:
         return self._advertisers.get(no)
 
-    def advertiser_of_token(self, token: str) -> Advertiser | None:
+    def advertiser_named(self, name: str) -> Advertiser | None:
+        found = self._one("SELECT no FROM advertisers WHERE name = ?", (name,))
+        return None if found is None else self._advertisers.get(found[0])
+
+    def owner_of_token(self, token: str) -> TokenOwner | None:
         """By the token's digest: how long it takes tells nothing of a token.
 
-        Callers try every value of a call, so all digests are kept (40 bytes each), and a miss costs no query.
+        Callers try many values of a call, so all digests are kept (40 bytes each), and a miss costs no query.
         """
         tokens = self._tokens
         if tokens is None:
             tokens = self._tokens = self._load_tokens()
-        no = tokens.get(token_digest(token))
-        return None if no is None else self._advertisers.get(no)
+        return tokens.get(token_digest(token))
+
+    def intake(self) -> IntakeRules:
+        return self._intake
 
     def offer(self, no: int) -> Offer | None:
         return self._offers.get(no)
@@ -141,8 +152,35 @@ class SqliteCatalogView:
     def partner(self, no: int) -> Partner | None:
         return self._partners.get(no)
 
+    def wide_partners(self) -> tuple[int, ...]:
+        return self._rules_of_all().wide
+
+    def has_first_only(self) -> bool:
+        return self._rules_of_all().has_first_only
+
     def partner_named(self, name: str) -> Partner | None:
         return self._partners_named.get(name)
+
+    def partner_token(self, no: int) -> str:
+        """A reference is resolved when it is first asked for; one that cannot be is a token that nobody can send."""
+        partner = self._partners.get(no)
+        if partner is None or not is_reference(partner.token):
+            return partner.token if partner is not None else ""
+        token = self._partner_tokens.get(no)
+        if token is None:
+            try:
+                token = resolve_secret(partner.token)
+            except WaypostError as error:
+                token = secrets.token_hex(32)
+                self.secrets_missing = (*self.secrets_missing, error.detail)
+            self._partner_tokens[no] = token
+        return token
+
+    def privacy(self) -> Privacy:
+        return msgspec.msgpack.decode(self._meta("privacy"), type=Privacy)
+
+    def domains(self) -> tuple[Domain, ...]:
+        return msgspec.msgpack.decode(self._meta("domains"), type=tuple[Domain, ...])
 
     def counts(self) -> Mapping[str, int]:
         return msgspec.msgpack.decode(self._meta("counts"), type=dict[str, int])
@@ -161,6 +199,11 @@ class SqliteCatalogView:
             return None
         except sqlite3.Error as error:
             raise store_error(error, self._place) from error
+
+    def _rules_of_all(self) -> Rules:
+        if self._rules is None:
+            self._rules = msgspec.msgpack.decode(self._meta("rules"), type=Rules)
+        return self._rules
 
     def _meta(self, name: str) -> bytes:
         found = self._one("SELECT value FROM meta WHERE name = ?", (name,))
@@ -183,8 +226,14 @@ class SqliteCatalogView:
 
     def _load_advertiser(self, no: int) -> Advertiser | None:
         advertiser = self._loader("advertisers", "no", Advertiser)(no)
-        secret = self._secrets.get(no)
-        return advertiser if advertiser is None or secret is None else replace(advertiser, token=secret)
+        if advertiser is None or not self._secrets:
+            return advertiser
+        tokens = [self._secrets.get(token, token) for token in advertiser.tokens]
+        signature = advertiser.signature
+        if signature is not None:
+            signature = replace(signature, secrets=tuple(self._secrets.get(key, key) for key in signature.secrets))
+        token = tokens[0] if tokens else ""
+        return replace(advertiser, token=token, tokens_before=tuple(tokens[1:]), signature=signature)
 
     def _load_route(self, no: int) -> Route | None:
         found = self._one("SELECT no, link, partner, offer FROM routes WHERE no = ?", (no,))
@@ -198,22 +247,30 @@ class SqliteCatalogView:
         )
         return None if found is None else self._links.get(found[0])
 
-    def _load_tokens(self) -> dict[bytes, int]:
-        tokens = {token_digest(secret): no for no, secret in sorted(self._secrets.items(), reverse=True)}
+    def _load_tokens(self) -> dict[bytes, TokenOwner]:
+        tokens: dict[bytes, TokenOwner] = {}
         try:
-            tokens.update(self._connection.execute("SELECT digest, advertiser FROM tokens"))
+            for level, no, reference in self._connection.execute(
+                "SELECT level, no, reference FROM secrets WHERE level <> 'signature' ORDER BY rowid DESC"
+            ):
+                tokens[token_digest(self._secrets[reference])] = TokenOwner(level, no)
+            for digest, level, no in self._connection.execute("SELECT digest, level, no FROM tokens"):
+                tokens[digest] = TokenOwner(level, no)
         except sqlite3.Error as error:
             raise store_error(error, self._place) from error
         return tokens
 
-    def _resolve_secrets(self) -> dict[int, str]:
-        found: dict[int, str] = {}
+    def _resolve_secrets(self) -> dict[str, str]:
+        """What the references of this version stand for."""
+        found: dict[str, str] = {}
         missing: list[str] = []
-        for no, reference in self._connection.execute("SELECT advertiser, reference FROM secrets ORDER BY advertiser"):
+        for (reference,) in self._connection.execute("SELECT reference FROM secrets ORDER BY rowid"):
+            if reference in found:
+                continue
             try:
-                found[no] = resolve_secret(reference)
+                found[reference] = resolve_secret(reference)
             except WaypostError as error:
-                found[no] = secrets.token_hex(32)  # matches no call; an empty one might
+                found[reference] = secrets.token_hex(32)  # matches no call; an empty one might
                 missing.append(error.detail)
         self.secrets_missing = tuple(missing)
         return found
