@@ -1,0 +1,155 @@
+"""Rotation: which of several offers takes a click.
+
+Input: a visit, the offers whose caps are used up, and candidates with weights and gates. Output: one candidate or none,
+and every candidate that could not take the click, with the reason. Pure. Never follows where nothing is found: what
+comes then is the link's plan (`redirect.py`).
+
+What the visitor's facts say of all candidates is worked out once for each set of facts that the gates look at, and
+kept, bounded. So a click costs the same for one rule and for ten; schedules, dates, parameters, conditions and caps are
+asked for each click, of the candidates that the facts leave.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from hashlib import blake2b
+from math import log
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from waypost.stages.targeting import Gate, Visit
+
+_MIX = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: spreads consecutive numbers evenly (Knuth, TAOCP 3, 6.4)
+_MASK = (1 << 64) - 1
+_KEPT_MAX = 20_000
+BY_WEIGHT, IN_ORDER = "weight", "order"
+
+Skipped = tuple[tuple[int, str], ...]
+
+
+class Candidate(Protocol):
+    """An offer that may take clicks. `gates` come with the prefix of their codes."""
+
+    @property
+    def route(self) -> int: ...
+
+    @property
+    def offer(self) -> int: ...
+
+    @property
+    def weight(self) -> int: ...
+
+    @property
+    def gates(self) -> tuple[tuple[str, Gate], ...]: ...
+
+
+_Candidate = TypeVar("_Candidate", bound=Candidate)
+
+
+class _Left(NamedTuple, Generic[_Candidate]):
+    """The candidates that are left, their weights together, and those that are not, with the reason."""
+
+    able: tuple[_Candidate, ...]
+    weights: int
+    skipped: Skipped
+
+
+class Rotation(Generic[_Candidate]):
+    """Candidates of one level: a link's targets, its fallback offers, a group. `by` is a `Link.rotation`."""
+
+    __slots__ = ("_by", "_facts", "_has_more", "_kept", "candidates")
+
+    def __init__(self, candidates: Iterable[_Candidate], by: str = BY_WEIGHT) -> None:
+        self.candidates = tuple(candidates)
+        self._by = by
+        gates = [gate for candidate in self.candidates for _, gate in candidate.gates]
+        self._facts = tuple(sorted({name for gate in gates for name in gate.facts}))
+        self._has_more = any(gate.has_more for gate in gates)
+        self._kept: dict[tuple[str | None, ...], _Left[_Candidate]] = {}
+
+    def only(self, candidates: Iterable[_Candidate]) -> "Rotation[_Candidate]":
+        """The same among these."""
+        return Rotation(candidates, self._by)
+
+    def __iter__(self) -> Iterator[_Candidate]:
+        return iter(self.candidates)
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+    def choose(
+        self, visit: Visit, seq: int, user_agent: bytes, exhausted: Collection[int]
+    ) -> tuple[_Candidate | None, Skipped]:
+        """See the module."""
+        key = tuple(map(visit.facts.get, self._facts))
+        left = self._kept.get(key)
+        if left is None:
+            left = self._sift(key, visit)
+        if exhausted or self._has_more:
+            left = self._narrowed(left, visit, exhausted)
+        able, weights, skipped = left
+        if len(able) < 2:
+            return (able[0] if able else None), skipped
+        if self._by == BY_WEIGHT:
+            ticket = ((((visit.ms << 14 | seq) * _MIX) & _MASK) >> 32) % weights
+            for candidate in able:
+                ticket -= candidate.weight
+                if ticket < 0:
+                    return candidate, skipped
+        if self._by == IN_ORDER:
+            return able[0], skipped
+        return first_by_user(able, user_key(self._by, visit, user_agent)), skipped
+
+    def _sift(self, key: tuple[str | None, ...], visit: Visit) -> _Left[_Candidate]:
+        able, skipped = [], []
+        for candidate in self.candidates:
+            code = next((prefix + code for prefix, gate in candidate.gates if (code := gate.by_facts(visit))), "")
+            if code:
+                skipped.append((candidate.offer, code))
+            else:
+                able.append(candidate)
+        if len(self._kept) >= _KEPT_MAX:
+            self._kept.clear()
+        left = self._kept[key] = _left(able, tuple(skipped))
+        return left
+
+    def _narrowed(self, left: _Left[_Candidate], visit: Visit, exhausted: Collection[int]) -> _Left[_Candidate]:
+        """Without those that anything but a fact stands in the way of."""
+        able, skipped = [], []
+        for candidate in left.able:
+            code = ""
+            for prefix, gate in candidate.gates:
+                if gate.has_more and (code := gate.beyond_facts(visit)):
+                    code = prefix + code
+                    break
+            if not code and candidate.offer in exhausted:
+                code = "cap_reached"
+            if code:
+                skipped.append((candidate.offer, code))
+            else:
+                able.append(candidate)
+        return _left(able, left.skipped + tuple(skipped)) if skipped else left
+
+
+def _left(able: list[_Candidate], skipped: Skipped) -> _Left[_Candidate]:
+    return _Left(tuple(able), sum(candidate.weight for candidate in able), skipped)
+
+
+def user_key(by: str, visit: Visit, user_agent: bytes) -> int:
+    """What a split test knows its user by: a parameter of the click if it has it, else address and user agent."""
+    text = visit.value(by) if by != "user" else ""
+    key = text.encode("utf-8", "surrogatepass") if text else visit.address.encode() + b"\0" + user_agent
+    return int.from_bytes(blake2b(key, digest_size=8).digest(), "big")
+
+
+def first_by_user(candidates: tuple[_Candidate, ...], key: int) -> _Candidate:
+    """The candidate that this user meets first: weighted rendezvous hashing.
+
+    Each candidate's rank hangs on the user and that candidate's route alone. So one that comes, goes or cannot take a
+    click moves its own users only, and a weight that grows takes users from the others and moves none between them.
+    """
+    return min(candidates, key=lambda one: -log((mixed(key ^ (one.route * _MIX & _MASK)) + 0.5) / 2**64) / one.weight)
+
+
+def mixed(number: int) -> int:
+    """64 bits, each of which hangs on each of the number's (the finaliser of splitmix64)."""
+    number = ((number ^ number >> 30) * 0xBF58476D1CE4E5B9) & _MASK
+    number = ((number ^ number >> 27) * 0x94D049BB133111EB) & _MASK
+    return number ^ number >> 31
