@@ -1,35 +1,32 @@
 """Where a click goes: the plan of a link, the choice among its offers, and the address that one click is sent to.
 
-Owns: which of a link's targets may take a click, in which order they are asked, what follows when none can, and the
-values an offer's URL may carry. Reads a catalog view that is handed in; writes nothing. Never makes ids, never knows
-the time: the click's own is in its visit.
+Owns: which offers of a link may take clicks at all, what follows when no target can, and the values an offer's URL may
+carry (who takes a click is rotation's). Reads a catalog view that is handed in; writes nothing. Never makes ids, and
+never knows the time: the click's own is in its visit.
 
 A plan is made once a catalog version and link; a click then costs one choice, one look at its query, one render.
 The same visit, key and list of used-up offers always end at the same target.
 """
 
-from collections.abc import Container, Iterable, Mapping, Sequence
-from hashlib import blake2b
-from math import log
+from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 from typing import NamedTuple
 from urllib.parse import unquote_plus
 
-from waypost.catalog.model import Link, Target, Targeting
+from waypost.catalog.model import DeepLink, Link, Target, Targeting
 from waypost.catalog.view import CatalogView
 from waypost.errors import WaypostError
 from waypost.macros.names import VISITOR, is_personal
 from waypost.macros.template import Position, Template, compile_applied
+from waypost.stages.deep_links import AppPlan, Apps
+from waypost.stages.rotation import IN_ORDER, Rotation, Skipped
 from waypost.stages.targeting import Gate, Visit
 
-_MIX = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: spreads consecutive numbers evenly (Knuth, TAOCP 3, 6.4)
-_MASK = (1 << 64) - 1
 CLICK_PREFIX = "click."
 LINK_PREFIX = "link_"  # before the code of a refusal by the link's own targeting
 _KNOWN_AT_ONCE = frozenset({"click_id", "link", "offer", "partner"})
-BY_WEIGHT, IN_ORDER = "weight", "order"
 
 NO_FACTS: Mapping[str, str] = {}
-Skipped = tuple[tuple[int, str], ...]
 
 
 class TargetPlan(NamedTuple):
@@ -48,24 +45,30 @@ class TargetPlan(NamedTuple):
     offer: int = 0
     facts: tuple[str, ...] = ()  # macros that the visitor's facts fill
     gates: tuple[tuple[str, Gate], ...] = ()
+    status: int = 302
+    hides_referrer: bool = False
+    advertiser: int = 0
+    apps: Apps | None = None
+
+
+NO_TARGETS: Rotation[TargetPlan] = Rotation(())
 
 
 class LinkPlan(NamedTuple):
     """What a click on a link meets: targets to choose from, or the error code that refuses it.
 
-    `inactive` are offers that the link names and that take no clicks. `last` is where a click goes that no offer takes;
-    None where every click has a target.
+    `behind` are asked in turn when no target takes the click: fallback offers, then groups. `last` is where a click
+    goes that no offer takes; None where every click has a target. `inactive` are offers that the link names and that
+    take no clicks.
     """
 
-    targets: tuple[TargetPlan, ...]
-    weights: int
+    targets: Rotation[TargetPlan] = NO_TARGETS
     code: str = ""
     detail: str = ""
-    rotation: str = BY_WEIGHT
-    fallbacks: tuple[TargetPlan, ...] = ()
-    groups: tuple[tuple[TargetPlan, ...], ...] = ()
+    behind: tuple[Rotation[TargetPlan], ...] = ()
     last: TargetPlan | None = None
     inactive: Skipped = ()
+    partner: int = 0
 
 
 class Choice(NamedTuple):
@@ -84,18 +87,22 @@ def plan_link(view: CatalogView, link: Link, templates: dict[int, Template], *, 
     """
     partner = view.partner(link.partner)
     if not link.active or partner is None or not partner.active:
-        return LinkPlan((), 0, "link_inactive")
+        return refused("link_inactive")
     planner = _Planner(view, link, partner.name, templates)
     targets = planner.all(target for target in link.targets if not offer or target.offer == offer)
-    fallbacks = planner.all(link.fallbacks)
-    groups = tuple(group for members in link.groups if (group := planner.all(members)))
+    behind = [Rotation(planner.all(link.fallbacks), IN_ORDER), *(Rotation(planner.all(group)) for group in link.groups)]
+    asked = tuple(rotation for rotation in behind if rotation.candidates)
     last = planner.last() if link.unplaced else None
-    if targets or fallbacks or groups or (last is not None and link.default):
+    if targets or asked or (last is not None and link.default):
         return LinkPlan(
-            targets, sum(plan.weight for plan in targets), "", "", link.rotation, fallbacks, groups, last,
-            tuple(planner.inactive),
+            Rotation(targets, link.rotation), "", "", asked, last, tuple(planner.inactive), link.partner
         )  # fmt: skip
-    return LinkPlan((), 0, "bad_target", planner.broken) if planner.broken else LinkPlan((), 0, "link_inactive")
+    return refused("bad_target", planner.broken) if planner.broken else refused("link_inactive")
+
+
+def refused(code: str, detail: str = "") -> LinkPlan:
+    """The plan of what leads nowhere."""
+    return LinkPlan(NO_TARGETS, code, detail)
 
 
 class _Planner:
@@ -153,9 +160,31 @@ class _Planner:
         fixed = {"link": self._link.name, "offer": offer.name, "partner": self._partner}
         wanted: tuple[tuple[str, Targeting | None], ...] = ((LINK_PREFIX, target.targeting), ("", offer.targeting))
         gates = tuple((prefix, Gate(targeting, fixed)) for prefix, targeting in wanted if targeting is not None)
-        return self._plan(
+        plan = self._plan(
             target.route, advertiser.partition, target.weight, template, offer.name, offer.no, gates
         )  # fmt: skip
+        return plan._replace(
+            status=self._link.mode or offer.mode or plan.status,
+            advertiser=advertiser.no,
+            apps=self._apps(offer.deep_link, offer.name, offer.place) if offer.deep_link is not None else None,
+        )
+
+    def _apps(self, deep_link: DeepLink, offer: str, place: str) -> Apps:
+        """The plans of an offer's deep links: each is rendered as any other address, and gets its own scheme then."""
+
+        def plan(text: str) -> AppPlan | None:
+            if not text:
+                return None
+            scheme, _, rest = text.partition("://")
+            template = compile_applied(f"https://{rest}", position=Position.URL, place=place)
+            return AppPlan(
+                "" if scheme.lower() in ("http", "https") else scheme,
+                partial(target_url, self._plan(0, 0, 1, template, offer, 0, ())),
+            )
+
+        return Apps(
+            plan(deep_link.ios), plan(deep_link.android), plan(deep_link.ios_store), plan(deep_link.android_store)
+        )
 
     def _plan(
         self,
@@ -170,7 +199,11 @@ class _Planner:
         blank = dict.fromkeys(template.names, "")
         blank.update({"link": self._link.name, "offer": name, "partner": self._partner})
         facts = tuple(name for name in template.names if name in VISITOR)
-        return TargetPlan(route, partition, weight, template, _wanted(template.names), blank, no, facts, gates)
+        link = self._link
+        return TargetPlan(
+            route, partition, weight, template, _wanted(template.names), blank, no, facts, gates,
+            link.mode or 302, link.hides_referrer,
+        )  # fmt: skip
 
 
 def _wanted(names: Iterable[str]) -> dict[bytes, tuple[str, ...]]:
@@ -186,7 +219,7 @@ def _wanted(names: Iterable[str]) -> dict[bytes, tuple[str, ...]]:
 
 
 def choose_target(
-    plan: LinkPlan, visit: Visit, seq: int, *, user_agent: bytes = b"", exhausted: Container[int] = ()
+    plan: LinkPlan, visit: Visit, seq: int, *, user_agent: bytes = b"", exhausted: Collection[int] = ()
 ) -> Choice:
     """Where a click goes: a target, else a fallback offer, else one of a group, else the default or the blank page.
 
@@ -194,119 +227,23 @@ def choose_target(
     draw; a split test's arm hangs on its user instead, and stays as long as the arm can take the click.
     Raises WaypostError `link_inactive` where there is nowhere to go.
     """
-    targets = plan.targets
-    if len(targets) == 1 and not (code := _refusal(targets[0], visit, exhausted)):
-        return Choice(targets[0])
-    skipped: list[tuple[int, str]] = []
-    if len(targets) == 1:
-        skipped.append((targets[0].offer, code))
-    elif targets:
-        found = _chosen(plan, visit, seq, user_agent, exhausted, skipped)
-        if found is not None:
-            return Choice(found, tuple(skipped))
+    found, skipped = plan.targets.choose(visit, seq, user_agent, exhausted)
+    if found is not None:
+        return Choice(found, skipped)
     skipped += plan.inactive
-    for target in plan.fallbacks:
-        code = _refusal(target, visit, exhausted)
-        if not code:
-            return Choice(target, tuple(skipped))
-        skipped.append((target.offer, code))
-    for group in plan.groups:
-        found = _drawn(group, sum(target.weight for target in group), visit, seq, exhausted, skipped)
+    for rotation in plan.behind:
+        found, more = rotation.choose(visit, seq, user_agent, exhausted)
+        skipped += more
         if found is not None:
-            return Choice(found, tuple(skipped))
+            return Choice(found, skipped)
     if plan.last is None:
         raise WaypostError("link_inactive", "none of the link's offers can take the click")
-    return Choice(plan.last, tuple(dict.fromkeys(skipped)))
-
-
-def _refusal(target: TargetPlan, visit: Visit, exhausted: Container[int]) -> str:
-    for prefix, gate in target.gates:
-        code = gate.refusal(visit)
-        if code:
-            return prefix + code
-    return "cap_reached" if target.offer in exhausted else ""
-
-
-def _chosen(
-    plan: LinkPlan,
-    visit: Visit,
-    seq: int,
-    user_agent: bytes,
-    exhausted: Container[int],
-    skipped: list[tuple[int, str]],
-) -> TargetPlan | None:
-    if plan.rotation == BY_WEIGHT:
-        return _drawn(plan.targets, plan.weights, visit, seq, exhausted, skipped)
-    order: Sequence[TargetPlan] = plan.targets
-    if plan.rotation != IN_ORDER:
-        order = _ranked(plan.targets, _user_key(plan.rotation, visit, user_agent))
-    for target in order:
-        code = _refusal(target, visit, exhausted)
-        if not code:
-            return target
-        skipped.append((target.offer, code))
-    return None
-
-
-def _drawn(
-    targets: tuple[TargetPlan, ...],
-    weights: int,
-    visit: Visit,
-    seq: int,
-    exhausted: Container[int],
-    skipped: list[tuple[int, str]],
-) -> TargetPlan | None:
-    """One of the targets by weight; a target that cannot take the click is put aside, and the others drawn again.
-
-    So those that can keep the proportions of their weights.
-    """
-    seed = ((visit.ms << 14 | seq) * _MIX) & _MASK
-    left = targets
-    while left:
-        ticket = (seed >> 32) % weights
-        at = 0
-        while (ticket := ticket - left[at].weight) >= 0:
-            at += 1
-        target = left[at]
-        code = _refusal(target, visit, exhausted)
-        if not code:
-            return target
-        skipped.append((target.offer, code))
-        left = left[:at] + left[at + 1 :]
-        weights -= target.weight
-        seed = mixed(seed + 1)
-    return None
-
-
-def _user_key(rotation: str, visit: Visit, user_agent: bytes) -> int:
-    """What a split test knows its user by: a parameter of the click if it has it, else address and user agent."""
-    text = visit.value(rotation) if rotation != "user" else ""
-    key = text.encode() if text else visit.address.encode() + b"\0" + user_agent
-    return int.from_bytes(blake2b(key, digest_size=8).digest(), "big")
-
-
-def _ranked(targets: tuple[TargetPlan, ...], key: int) -> list[TargetPlan]:
-    """The targets in the order in which this user meets them: weighted rendezvous hashing.
-
-    Each target's rank hangs on the user and that target's route alone. So one that comes, goes or cannot take a click
-    moves its own users only, and a weight that grows takes users from the others and moves none between them.
-    """
-    return sorted(
-        targets, key=lambda target: -log((mixed(key ^ target.route * _MIX & _MASK) + 0.5) / 2**64) / target.weight
-    )
-
-
-def mixed(number: int) -> int:
-    """64 bits, each of which hangs on each of the number's (the finaliser of splitmix64)."""
-    number &= _MASK
-    number = ((number ^ number >> 30) * 0xBF58476D1CE4E5B9) & _MASK
-    number = ((number ^ number >> 27) * 0x94D049BB133111EB) & _MASK
-    return number ^ number >> 31
+    return Choice(plan.last, skipped)
 
 
 def target_of(plan: LinkPlan, route: int) -> TargetPlan | None:
     """The place of a plan that has this route."""
-    places = [*plan.targets, *plan.fallbacks, *(target for group in plan.groups for target in group)]
+    places = [target for rotation in (plan.targets, *plan.behind) for target in rotation.candidates]
     if plan.last is not None:
         places.append(plan.last)
     return next((place for place in places if place.route == route), None)

@@ -62,19 +62,20 @@ class Visit:
 class _Answers:
     """One facet's test, and what it answered for the values that were met."""
 
-    __slots__ = ("code", "excluded", "known", "name", "test")
+    __slots__ = ("_excluded", "_known", "_test", "name")
 
     def __init__(self, facet: Facet) -> None:
         self.name = facet.name
-        self.code = facet.name
-        self.excluded = facet.excluded
-        self.test = _TESTS[facet.kind](facet.values)
-        self.known: dict[str, bool] = {}
+        self._excluded = facet.excluded
+        self._test = _TESTS[facet.kind](facet.values)
+        self._known: dict[str, bool] = {}
 
-    def find(self, value: str) -> bool:
-        if len(self.known) >= _REMEMBERED_MAX:
-            self.known.clear()
-        found = self.known[value] = (bool(value) and self.test(value)) is not self.excluded
+    def fits(self, value: str) -> bool:
+        found = self._known.get(value)
+        if found is None:
+            if len(self._known) >= _REMEMBERED_MAX:
+                self._known.clear()
+            found = self._known[value] = (bool(value) and self._test(value)) is not self._excluded
         return found
 
 
@@ -90,16 +91,9 @@ class Gate:
     """
 
     __slots__ = (
-        "_by_fact",
-        "_by_value",
-        "_clocks",
-        "_condition",
-        "_ends_ms",
-        "_minute",
-        "_open",
-        "_starts_ms",
-        "fixed",
-    )
+        "_by_fact", "_by_value", "_clocks", "_condition", "_ends_ms", "_fixed", "_minute", "_open", "_starts_ms",
+        "facts", "has_more",
+    )  # fmt: skip
 
     def __init__(self, targeting: Targeting, fixed: dict[str, str]) -> None:
         answers = [_Answers(facet) for facet in targeting.facets]
@@ -111,29 +105,28 @@ class Gate:
         self._starts_ms = targeting.starts_ms
         self._ends_ms = targeting.ends_ms
         self._condition: Expression | None = compile_expression(targeting.condition) if targeting.condition else None
-        self.fixed = fixed  # values that are the same for every visit: link, offer, partner
+        self._fixed = fixed  # values that are the same for every visit: link, offer, partner
+        self.facts = tuple(answer.name for answer in self._by_fact)
+        self.has_more = bool(  # whether anything but facts decides
+            self._by_value or self._clocks or self._condition or self._starts_ms or self._ends_ms
+        )
 
-    def refusal(self, visit: Visit) -> str:
-        """Why the visit is not taken: `not_started`, `expired`, a facet's name, `schedule`, `condition`; or empty."""
+    def by_facts(self, visit: Visit) -> str:
+        """The first fact that is not as wanted: its name; or empty. The same for all visits with the same `facts`."""
+        for answers in self._by_fact:
+            if not answers.fits(visit.facts.get(answers.name, "")):
+                return answers.name
+        return ""
+
+    def beyond_facts(self, visit: Visit) -> str:
+        """What else stands in the way: `not_started`, `expired`, a parameter's name, `schedule`, `condition`."""
         if visit.ms < self._starts_ms:
             return "not_started"
         if self._ends_ms and visit.ms >= self._ends_ms:
             return "expired"
-        facts = visit.facts
-        for answers in self._by_fact:
-            value = facts.get(answers.name, "")
-            fits = answers.known.get(value)
-            if fits is None:
-                fits = answers.find(value)
-            if not fits:
-                return answers.code
         for answers in self._by_value:
-            value = visit.value(answers.name)
-            fits = answers.known.get(value)
-            if fits is None:
-                fits = answers.find(value)
-            if not fits:
-                return answers.code
+            if not answers.fits(visit.value(answers.name)):
+                return answers.name
         if self._clocks and not self._is_open(visit.ms):
             return "schedule"
         if self._condition is not None and not self._holds(self._condition, visit):
@@ -148,7 +141,7 @@ class Gate:
         return self._open
 
     def _holds(self, condition: Expression, visit: Visit) -> bool:
-        values = self.fixed.copy()
+        values = self._fixed.copy()
         for name in condition.names:
             if name not in values:
                 values[name] = visit.value(name)

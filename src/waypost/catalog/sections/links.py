@@ -8,10 +8,13 @@ from collections.abc import Collection
 
 from waypost.catalog.compiled import LinkDraft
 from waypost.catalog.reading import Field, Reader
+from waypost.catalog.sections.placing import PlaceNames, read_fallback, read_rotation, read_targets
+from waypost.catalog.sections.visits import read_mode
+from waypost.catalog.templates import TemplateChecker
 
 
 def read_links(
-    reader: Reader, field: Field, partners: Collection[str], offers: Collection[str]
+    reader: Reader, field: Field, partners: Collection[str], places: PlaceNames, templates: TemplateChecker
 ) -> tuple[LinkDraft, ...]:
     """All links. There may be hundreds of thousands."""
     found: list[LinkDraft] = []
@@ -24,9 +27,13 @@ def read_links(
             LinkDraft(
                 name=name,
                 partner=reader.reference(fields.get("partner"), partners, "partner") or "",
-                offers=(reader.reference(fields.get("offer"), offers, "offer") or "",),
+                targets=read_targets(reader, fields, places.offers),
                 active=reader.flag(fields.get("active"), True),
                 place=f"{file}:{line}",
+                mode=read_mode(reader, fields.get("mode")),
+                rotation=read_rotation(reader, fields),
+                fallback=read_fallback(reader, fields.get("fallback"), places, templates),
+                hides_referrer=reader.choice(fields.get("referrer"), ("keep", "hide")) == "hide",
             )
         )
     return tuple(found)

@@ -20,7 +20,8 @@ CREATE TABLE IF NOT EXISTS versions (
   version INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL, announced INTEGER NOT NULL
 );
 """
-_LIMITS = {"route": ROUTES_MAX - 1}  # what fits into a click id
+_UNPLACED_MAX = ROUTES_MAX // 4  # routes of clicks that no offer takes; they count down from the largest number
+_LIMITS = {"route": ROUTES_MAX - 1 - _UNPLACED_MAX, "unplaced": _UNPLACED_MAX}  # what fits into a click id
 _NO_LIMIT = (1 << 53) - 1
 
 
