@@ -56,6 +56,7 @@ def serve_door(folder: Path, port: int) -> None:
     from waypost.doors.door import Door
     from waypost.engines.local.clock import SystemClock
     from waypost.engines.local.keyring import load_or_create_key_ring, load_or_create_operator_key
+    from waypost.engines.local.visitor_keys import FileVisitorKeys
     from waypost.engines.sqlite.journal import SqliteJournal
     from waypost.layout import Layout
     from waypost.settings import load_settings
@@ -77,6 +78,7 @@ def serve_door(folder: Path, port: int) -> None:
         settings=settings,
         clock=clock,
         stats=stats,
+        visitor_keys=FileVisitorKeys(layout.visitor_keys),
     ).run()
     journal.close()
     (folder / "stats.json").write_text(json.dumps(stats.values), "utf-8")

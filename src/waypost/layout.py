@@ -29,6 +29,11 @@ class Layout:
         return self.keys / "click-ids.json"
 
     @property
+    def visitor_keys(self) -> Path:
+        """Keys of today and tomorrow under which visitors are told apart; not to be backed up."""
+        return self.keys / "visitors.json"
+
+    @property
     def operator_key(self) -> Path:
         return self.keys / "operator.key"
 

@@ -12,7 +12,9 @@ import msgspec
 
 from support.catalogs import MemoryCatalogs, design_view
 from waypost.doors.door import Door
+from waypost.engines.local.board import FileBoard
 from waypost.engines.local.clock import SystemClock
+from waypost.engines.local.visitor_keys import FileVisitorKeys
 from waypost.errors import WaypostError
 from waypost.model.frames import AnyFrame
 from waypost.model.ids import KeyRing
@@ -191,6 +193,8 @@ def running_door(
         clock=SystemClock(),
         stats=stats,
         positions=positions,
+        visitor_keys=FileVisitorKeys(folder / "keys" / "visitors.json"),
+        board=FileBoard(folder / "board" / "current.json"),
     )
     thread = threading.Thread(target=door.run)
     thread.start()

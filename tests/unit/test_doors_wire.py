@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.doors import Client, DoorJournal, RunningDoor, door_settings, running_door
-from waypost.doors.refusals import search_refusals
+from waypost.doors.refusal_search import Wanted, search_refusals
 from waypost.model.frames import PostbackIn
 from waypost.model.wire import decode_frame
 
@@ -214,7 +214,7 @@ def test_slow_and_silent_clients_are_ended(tmp_path: Path) -> None:
         for client in (slow, silent, keeps):
             client.close()
     assert door.stats.values["door_timeouts"] >= 3
-    assert [entry.code for entry in search_refusals(tmp_path)] == ["request_timeout"]
+    assert [entry.code for entry in search_refusals(tmp_path, Wanted())] == ["request_timeout"]
 
 
 def test_one_connection_too_many_is_told_so(tmp_path: Path) -> None:
@@ -368,12 +368,13 @@ from support.catalogs import MemoryCatalogs, design_view
 from support.doors import OPERATOR_KEY, RING, DoorJournal, door_settings
 from waypost.doors.door import Door
 from waypost.engines.local.clock import SystemClock
+from waypost.engines.local.visitor_keys import FileVisitorKeys
 from waypost.telemetry.stats import Stats
 journal = DoorJournal()
 Door(number=0, sockets=[socket.socket(fileno=int(sys.argv[1]))], journal=journal,
      catalogs=MemoryCatalogs(design_view()), ring=RING, operator_key=OPERATOR_KEY,
      refusals_file=Path(sys.argv[2]) / "door-0.db", settings=door_settings(), clock=SystemClock(),
-     stats=Stats("door-0")).run()
+     stats=Stats("door-0"), visitor_keys=FileVisitorKeys(Path(sys.argv[2]) / "visitors.json")).run()
 print(len(journal.frames), flush=True)
 """
 

@@ -41,7 +41,7 @@ class AndroidApp(Item, frozen=True):
 class Domain(Item, frozen=True):
     """One host; `*` stands for all others. An inactive one is not answered (421).
 
-    `link` is what `/` leads to, and paths that do not exist; without it they are 404.
+    `link` is what `/` leads to; without it that is 404.
     """
 
     name: str

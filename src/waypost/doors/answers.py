@@ -31,6 +31,16 @@ _ACCEPTED_JSON_BYTES = len(_ACCEPTED_JSON) - len(_RECEIPT) + _RECEIPT_CHARS
 _RECEIPT_HEADER = f"Waypost-Receipt: {_RECEIPT}\r\n"
 
 
+def _visit(hides_referrer: bool) -> str:
+    """Headers of all that a visitor's browser is answered: kept by nobody, listed by no search engine, and whether the
+    target learns which page the click was on."""
+    policy = "no-referrer" if hides_referrer else "no-referrer-when-downgrade"
+    return f"Cache-Control: no-store\r\nReferrer-Policy: {policy}\r\nX-Robots-Tag: noindex, nofollow\r\n"
+
+
+VISIT_HEADERS = {hides: _visit(hides) for hides in (False, True)}
+
+
 class Answers:
     """The prebuilt heads of this second, by mode; `refresh` makes the next second's.
 
@@ -48,13 +58,34 @@ class Answers:
         self._errors.clear()
         modes = (KEEP, CLOSE, KEEP_1_0)
         self.accepted = {kind: tuple(self._accepted(kind, mode) for mode in modes) for kind in ANSWER_KINDS}
-        self.moved = tuple(self._head(302, mode, 0, "Cache-Control: no-store\r\nLocation: ", end="") for mode in modes)
-        self.blank = tuple(self._head(200, mode, 0, "Cache-Control: no-store\r\n") for mode in modes)
+        self.moved = {
+            (status, hides): tuple(self._head(status, mode, 0, f"{_visit(hides)}Location: ", end="") for mode in modes)
+            for status in (302, 307)
+            for hides in (False, True)
+        }
+        self.blank = tuple(self._head(200, mode, 0, _visit(False)) for mode in modes)
 
     def json(self, content: Any, mode: int, *, is_head: bool = False, status: int = 200) -> bytes:
         """A JSON answer; for HEAD the same head, and no body."""
         body = msgspec.json.encode(content)
         head = self._head(status, mode, len(body), "Cache-Control: no-store\r\n")
+        return head if is_head else head + body
+
+    def document(
+        self,
+        body: bytes,
+        media: str,
+        mode: int,
+        *,
+        status: int = 200,
+        headers: str = "Cache-Control: no-store\r\n",
+        is_head: bool = False,
+    ) -> bytes:
+        """Any other answer; `headers` are whole lines. 204 and 304 have no body and say no length (RFC 9110, 8.6)."""
+        if status in (204, 304):
+            line = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nDate: {self._date}\r\n"
+            return f"{line}{_CONNECTION[mode]}{headers}\r\n".encode("ascii")
+        head = self._head(status, mode, len(body), headers, media=media)
         return head if is_head else head + body
 
     def error(self, code: str, mode: int, *, is_head: bool = False, detail: str = "", allow: str = "") -> bytes:
@@ -65,10 +96,17 @@ class Answers:
             spec = ERRORS[code]
             message = f"{detail or spec.meaning}; {spec.remedy}"
             body = msgspec.json.encode({"status": 0, "error": code, "message": message})
-            extra = self._retry_after if spec.http_status == 503 else f"Allow: {allow}\r\n" if allow else ""
+            extra = self._retry_after if spec.http_status in (429, 503) else f"Allow: {allow}\r\n" if allow else ""
             found = self._head(spec.http_status, mode, len(body), extra)
             found = self._errors[key] = found if is_head else found + body
         return found
+
+    def limited(self, code: str, mode: int, wait_s: int, *, is_head: bool = False) -> bytes:
+        """429, to be tried again after so many seconds."""
+        spec = ERRORS[code]
+        body = msgspec.json.encode({"status": 0, "error": code, "message": f"{spec.meaning}; {spec.remedy}"})
+        head = self._head(spec.http_status, mode, len(body), f"Retry-After: {wait_s}\r\n")
+        return head if is_head else head + body
 
     def _accepted(self, kind: str, mode: int) -> bytes:
         if kind == "json":

@@ -1,151 +1,150 @@
-"""Clicks: the way from `/c/LINK` to a Location that carries a click id.
+"""Clicks: the way from `/c/LINK` to a Location that carries a click id, or to the same as JSON.
 
-Owns: the making of a click's id and frame. Reads the shelf's plans; hands frames to the group commit. Never lets a
-journal's failure stop a redirect: then the id says that it is unrecorded (law 1).
+Owns: the modes of an answer, and who may send a click for somebody else. Touches make the frame; the group commit makes
+it durable. Never lets a journal's failure stop a redirect: then the id says that it is unrecorded (law 1). Where a
+click leads is the catalog's: no parameter of a request names the target's host.
 """
 
-from collections.abc import Container
 from functools import partial
+from hmac import compare_digest
 from ipaddress import ip_address
+from typing import NamedTuple
 
-from waypost.doors.answers import Answers
+from waypost.doors.answers import VISIT_HEADERS, Answers
+from waypost.doors.app_page import POLICY, app_page
 from waypost.doors.commit import GroupCommit
-from waypost.doors.door_time import DoorTime
 from waypost.doors.protocol import Connection
 from waypost.doors.shelf import Shelf
+from waypost.doors.touches import REFERRER_BYTES_MAX, USER_AGENT_BYTES_MAX, Touch, Touches, Visitor, visitor_of
 from waypost.errors import WaypostError
 from waypost.model.frames import Click
-from waypost.model.ids import FLAG_TEST, FLAG_UNRECORDED, ClickIdCodec
-from waypost.model.wire import encode_frame
-from waypost.ports.visitors import Visitors
-from waypost.stages.redirect import LinkPlan, TargetPlan, choose_target, query_value, target_url
-from waypost.stages.targeting import Visit
+from waypost.stages.deep_links import landing, system_of
+from waypost.stages.intake import decode_pairs
+from waypost.stages.redirect import LinkPlan, TargetPlan, query_value
+from waypost.stages.visitor_data import ADDRESS_NAMES, REFERRER_NAMES, USER_AGENT_NAMES
 from waypost.telemetry.stats import Stats
 
-USER_AGENT_BYTES_MAX = 512
-REFERRER_BYTES_MAX = 1024
-_ADDRESSES_MAX = 10_000
+JSON, SERVER = "json", "server"
+_MODES = {"json": JSON, "s2s": SERVER}
+# Parameters of a server-to-server click that speak of the visitor; they become facts, and are not stored as they came.
+_LANGUAGE = b"language"
+_UNKEPT = frozenset((b"token", b"mode", *ADDRESS_NAMES, *USER_AGENT_NAMES, *REFERRER_NAMES, _LANGUAGE))
+_FORMS = ("", "application/x-www-form-urlencoded")
+
+
+class _Ask(NamedTuple):
+    """How a click is to be answered."""
+
+    mode: int
+    wants_json: bool
+    is_head: bool
+    test: bool
+    query: bytes
+    user_agent: bytes
 
 
 class Clicks:
     """The desk that redirects."""
 
-    def __init__(
-        self,
-        *,
-        time: DoorTime,
-        codec: ClickIdCodec,
-        commit: GroupCommit,
-        answers: Answers,
-        stats: Stats,
-        visitors: Visitors | None = None,
-    ) -> None:
-        self._time = time
-        self._encode = codec.encode
+    def __init__(self, *, touches: Touches, commit: GroupCommit, answers: Answers, stats: Stats) -> None:
+        self._touches = touches
         self._commit = commit
         self._answers = answers
         self._stats = stats
-        self._visitors = visitors
-        self.exhausted: Container[int] = ()  # offers whose caps have no room left, as the board says
-        self._networks: dict[str, str] = {}
 
-    def redirect(self, connection: Connection, shelf: Shelf, plan: LinkPlan, query: bytes, *, test: bool) -> None:
-        """Answers with the target's address once the click is durable. `plan` leads somewhere.
+    def take(
+        self, connection: Connection, shelf: Shelf, plan: LinkPlan, link: bytes, query: bytes, *, test: bool
+    ) -> str:
+        """Answers with the target's address once the click is durable; or answers nothing and says why: a code.
 
-        Raises WaypostError if the target's URL does not render, or nothing takes the click.
+        `plan` leads somewhere. Raises WaypostError if the target's URL does not render, or nothing takes the click.
         """
-        ms, seq = self._time.next_click()
-        headers = connection.headers
-        user_agent = headers.get(b"user-agent", b"")[:USER_AGENT_BYTES_MAX]
-        facts: dict[str, str] = {}
-        if self._visitors is not None:
-            facts = self._visitors.facts(connection.address, user_agent, headers.get(b"accept-language", b""))
-        visit = Visit(ms, connection.address, facts, query)
-        target, skipped = choose_target(plan, visit, seq, user_agent=user_agent, exhausted=self.exhausted)
-        if skipped:
-            self._count_skips(plan, target)
-        flags = FLAG_TEST if test else 0
-        wants_json = b"mode=json" in query and query_value(query, b"mode") == "json"
+        form = _MODES.get(query_value(query, b"mode") or "", "") if b"mode=" in query else ""
+        if form == SERVER or connection.method == b"POST":
+            return self._take_from_server(connection, shelf, plan, link, query, test=test)
         is_head = connection.method == b"HEAD"
-        mode = connection.mode
-        if self._commit.is_full:
-            connection.respond(self._unrecorded(target, query, facts, flags, mode, wants_json, is_head, ""))
-            return
-        click_id = self._encode(ms, self._time.door, seq, target.route, flags)
-        url = target_url(target, click_id, query, facts)
-        frame = encode_frame(
-            Click(
-                ms,
-                self._time.door,
-                seq,
-                target.route,
-                flags,
-                target.partition,
-                shelf.version,
-                query,
-                self._network(connection.address),
-                user_agent,
-                headers.get(b"referer", b"")[:REFERRER_BYTES_MAX],
-                visitor=facts,
-                skipped=skipped,
-            )
+        visitor = visitor_of(connection.address, connection.headers, is_head=is_head)
+        touch = self._touches.take(Click, shelf, plan, link, visitor, query, test=test, mode=form)
+        self._commit_touch(
+            connection, touch, _Ask(connection.mode, form == JSON, is_head, test, query, visitor.user_agent)
         )
-        fallback = partial(self._unrecorded, target, query, facts, flags, mode, wants_json, is_head)
+        return ""
+
+    def _take_from_server(
+        self, connection: Connection, shelf: Shelf, plan: LinkPlan, link: bytes, query: bytes, *, test: bool
+    ) -> str:
+        """A click that the partner's server saw: what it says of the visitor stands for what a request would tell."""
+        if connection.body:
+            kind = connection.headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+            if kind not in _FORMS:
+                return "not_a_form"
+            query = b"&".join(part for part in (query, connection.body) if part)
+        values = decode_pairs(query)
+        expected = shelf.partner_token(plan.partner)
+        given = connection.headers.get(b"waypost-token", b"") or values.get("token", "").encode()
+        if not given:
+            return "missing_token"
+        if not expected or not compare_digest(given, expected.encode()):
+            return "wrong_token"
+        visitor = _stated_visitor(values)
+        if visitor is None:
+            return "bad_visitor"
+        touch = self._touches.take(Click, shelf, plan, link, visitor, query, test=test, mode=SERVER, unkept=_UNKEPT)
+        is_head = connection.method == b"HEAD"
+        self._commit_touch(connection, touch, _Ask(connection.mode, True, is_head, test, query, visitor.user_agent))
+        return ""
+
+    def _commit_touch(self, connection: Connection, touch: Touch, ask: _Ask) -> None:
+        if self._commit.is_full:
+            connection.respond(self._unrecorded(touch, ask, ""))
+            return
+        response = self._answer(touch.target, touch.click_id, touch.url, touch.facts, ask)
         connection.wait()
-        self._commit.add(connection, frame, self._answer(click_id, url, mode, wants_json, is_head), fallback, True)
+        self._commit.add(connection, touch.frame, response, partial(self._unrecorded, touch, ask), True)
 
-    def _answer(self, click_id: str, url: str, mode: int, wants_json: bool, is_head: bool) -> bytes:
-        if wants_json:
-            return self._answers.json({"click_id": click_id, "url": url}, mode, is_head=is_head)
+    def _answer(self, target: TargetPlan, click_id: str, url: str, facts: dict[str, str], ask: _Ask) -> bytes:
+        fallback = ""
+        if target.apps is not None:
+            led = landing(target.apps, system_of(ask.user_agent), url, click_id, ask.query, facts)
+            url, fallback = led
+        if ask.wants_json:
+            content = {"click_id": click_id, "url": url} | ({"fallback": fallback} if fallback else {})
+            return self._answers.json(content, ask.mode, is_head=ask.is_head)
         if not url:
-            return self._answers.blank[mode]
-        return b"%b%b\r\n\r\n" % (self._answers.moved[mode], url.encode("ascii"))
+            return self._answers.blank[ask.mode]
+        if fallback:
+            headers = VISIT_HEADERS[target.hides_referrer] + POLICY
+            page = app_page(url, fallback)
+            return self._answers.document(page, "text/html", ask.mode, headers=headers, is_head=ask.is_head)
+        return b"%b%b\r\n\r\n" % (
+            self._answers.moved[target.status, target.hides_referrer][ask.mode],
+            url.encode("ascii"),
+        )
 
-    def _count_skips(self, plan: LinkPlan, target: TargetPlan) -> None:
-        if not target.offer:
-            self._stats.values["door_clicks_unplaced"] += 1
-        elif target not in plan.targets:
-            self._stats.values["door_clicks_passed_on"] += 1
-
-    def _unrecorded(
-        self,
-        target: TargetPlan,
-        query: bytes,
-        facts: dict[str, str],
-        flags: int,
-        mode: int,
-        wants_json: bool,
-        is_head: bool,
-        _code: str,
-    ) -> bytes:
-        """The same redirect under a new id that says that no store knows it."""
-        ms, seq = self._time.next_click()
-        click_id = self._encode(ms, self._time.door, seq, target.route, flags | FLAG_UNRECORDED)
+    def _unrecorded(self, touch: Touch, ask: _Ask, _code: str) -> bytes:
+        """The same answer under a new id that says that no store knows it."""
         self._stats.values["door_clicks"] += 1
         self._stats.values["door_clicks_unrecorded"] += 1
         try:
-            url = target_url(target, click_id, query, facts)
+            click_id, url = self._touches.unrecorded(touch, ask.query, test=ask.test)
+            return self._answer(touch.target, click_id, url, touch.facts, ask)
         except WaypostError as error:
-            return self._answers.error("bad_target", mode, is_head=is_head, detail=error.detail)
-        return self._answer(click_id, url, mode, wants_json, is_head)
-
-    def _network(self, address: str) -> str:
-        network = self._networks.get(address)
-        if network is None:
-            if len(self._networks) >= _ADDRESSES_MAX:
-                self._networks.clear()
-            network = self._networks[address] = truncated(address)
-        return network
+            return self._answers.error("bad_target", ask.mode, is_head=ask.is_head, detail=error.detail)
 
 
-def truncated(address: str) -> str:
-    """An address without what tells one person's from a neighbour's: /24 of IPv4, /48 of IPv6; empty if it is none."""
+def _stated_visitor(values: dict[str, str]) -> Visitor | None:
+    """The visitor whom a partner's server speaks of; None if the address is missing or none."""
+
+    def first(names: tuple[bytes, ...]) -> str:
+        return next((values[name.decode()] for name in names if values.get(name.decode())), "")
+
     try:
-        found = ip_address(address.partition("%")[0])
+        address = str(ip_address(first(ADDRESS_NAMES).strip()))
     except ValueError:
-        return ""
-    if found.version == 6 and found.ipv4_mapped is not None:
-        found = found.ipv4_mapped
-    kept = 24 if found.version == 4 else 48
-    spare = found.max_prefixlen - kept
-    return str(type(found)(int(found) >> spare << spare))
+        return None
+    return Visitor(
+        address,
+        first(USER_AGENT_NAMES).encode()[:USER_AGENT_BYTES_MAX],
+        values.get(_LANGUAGE.decode(), "").encode(),
+        first(REFERRER_NAMES).encode()[:REFERRER_BYTES_MAX],
+    )

@@ -1,0 +1,218 @@
+"""Touches: what clicks and impressions have in common, from a visitor and a link's plan to a frame and an address.
+
+Owns: the choice of the target, the click's key and id, its marks, and what of the visitor goes into the frame. Reads
+the shelf's plans, the visitor's facts, the board's list and this process's memory of visitors. Never answers, and never
+waits: whoever asked hands the frame to the group commit.
+
+Marks: `prefetch` (a browser or program looked ahead, or asked by HEAD: nobody has come yet), `duplicate` (this door saw
+the visitor on this link within the window), `returning` (it saw the visitor today). Counts leave out the first two,
+and bots (fact `bot`); what is recorded is recorded whole.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from waypost.doors.door_time import DoorTime
+from waypost.doors.recent import RecentVisitors
+from waypost.doors.shelf import Shelf
+from waypost.model.frames import Click, Impression
+from waypost.model.ids import FLAG_TEST, FLAG_UNRECORDED, ClickIdCodec
+from waypost.model.wire import encode_frame
+from waypost.ports.board import NEVER_MS, Board
+from waypost.ports.visitor_keys import VisitorKeys
+from waypost.ports.visitors import Visitors
+from waypost.stages.redirect import LinkPlan, TargetPlan, choose_target, target_url
+from waypost.stages.targeting import Visit
+from waypost.stages.visitor_data import (
+    has_visitor_data,
+    kept_address,
+    kept_facts,
+    kept_query,
+    kept_referrer,
+    kept_user_agent,
+    user_key,
+)
+from waypost.telemetry.stats import Stats
+
+USER_AGENT_BYTES_MAX = 512
+REFERRER_BYTES_MAX = 1024
+_ADDRESSES_MAX = 10_000
+_NO_OFFERS: frozenset[int] = frozenset()
+_LOOKS_AHEAD = ((b"sec-purpose", b"prefetch"), (b"purpose", b"prefetch"), (b"x-moz", b"prefetch"))
+MARKS: dict[tuple[bool, bool, bool], tuple[str, ...]] = {
+    (prefetch, duplicate, returning): tuple(
+        name for name, is_so in (("prefetch", prefetch), ("duplicate", duplicate), ("returning", returning)) if is_so
+    )
+    for prefetch in (False, True)
+    for duplicate in (False, True)
+    for returning in (False, True)
+}
+
+
+class Visitor(NamedTuple):
+    """Who touches, as the request says, or a partner's server for him."""
+
+    address: str
+    user_agent: bytes
+    languages: bytes
+    referrer: bytes
+    looks_ahead: bool = False
+
+
+class Touch(NamedTuple):
+    """One touch: `frame` is to be made durable before `url`, which carries `click_id`, is answered."""
+
+    target: TargetPlan
+    click_id: str
+    url: str
+    frame: bytes
+    facts: dict[str, str]
+
+
+def visitor_of(address: str, headers: Mapping[bytes, bytes], *, is_head: bool) -> Visitor:
+    """The visitor that a request comes from."""
+    find = headers.get
+    looks_ahead = is_head or any(word in find(name, b"").lower() for name, word in _LOOKS_AHEAD if name in headers)
+    return Visitor(
+        address,
+        find(b"user-agent", b"")[:USER_AGENT_BYTES_MAX],
+        find(b"accept-language", b""),
+        find(b"referer", b"")[:REFERRER_BYTES_MAX],
+        looks_ahead,
+    )
+
+
+class Touches:
+    """Makes touches; `board` is set by the door when a new one is there."""
+
+    def __init__(
+        self,
+        *,
+        time: DoorTime,
+        codec: ClickIdCodec,
+        keys: VisitorKeys,
+        recent: RecentVisitors,
+        stats: Stats,
+        visitors: Visitors | None,
+    ) -> None:
+        self._time = time
+        self._encode = codec.encode
+        self._keys = keys
+        self._recent = recent
+        self._stats = stats
+        self._visitors = visitors
+        self._board: Board | None = None
+        self._exhausted: Collection[int] = _NO_OFFERS
+        self._exhausted_until_ms = NEVER_MS
+        self._addresses: dict[str, str] = {}
+        self._addresses_for: tuple[str, bytes] = ("", b"")
+
+    def take_board(self, board: Board) -> None:
+        """What the pipeline says of caps from now on."""
+        self._board = board
+        self._exhausted_until_ms = 0
+
+    def take(
+        self,
+        kind: type[Click] | type[Impression],
+        shelf: Shelf,
+        plan: LinkPlan,
+        link: bytes,
+        visitor: Visitor,
+        query: bytes,
+        *,
+        test: bool,
+        mode: str = "",
+        unkept: frozenset[bytes] = frozenset(),
+    ) -> Touch:
+        """A touch of `link`, whose plan leads somewhere. `unkept` are parameters that are not stored.
+
+        Raises WaypostError: `bad_target` if the target's URL does not render, `link_inactive` if nothing takes it.
+        """
+        ms, seq = self._time.next_click()
+        address, user_agent, languages, referrer, looks_ahead = visitor
+        facts = self._visitors.facts(address, user_agent, languages) if self._visitors is not None else {}
+        key = self._keys.of(ms)
+        user = user_key(address, user_agent, key)
+        returning = self._recent.has_seen(user)
+        if ms >= self._exhausted_until_ms:
+            self._read_board(ms)
+        visit = Visit(ms, address, facts, query, returning)
+        target, skipped = choose_target(plan, visit, seq, user_agent=user_agent, exhausted=self._exhausted)
+        if skipped:
+            self._count_skips(plan, target)
+        flags = FLAG_TEST if test else 0
+        click_id = self._encode(ms, self._time.door, seq, target.route, flags)
+        url = target_url(target, click_id, query, facts)
+        duplicate = False
+        if not test and not looks_ahead:  # the visit that was looked ahead for is no duplicate of the look
+            duplicate = self._recent.note(user, link if kind is Click else b"i" + link, ms)
+            if duplicate:
+                self._stats.values["door_clicks_duplicate"] += 1
+        elif looks_ahead:
+            self._stats.values["door_clicks_prefetch"] += 1
+        privacy = shelf.privacy
+        if unkept or has_visitor_data(query):
+            query = kept_query(query, privacy, key, without=unkept)
+        frame = encode_frame(
+            kind(
+                ms,
+                self._time.door,
+                seq,
+                target.route,
+                flags,
+                target.partition,
+                shelf.version,
+                query,
+                self._address(address, privacy.ip, key),
+                kept_user_agent(user_agent, privacy.user_agent, facts),
+                kept_referrer(referrer, privacy.referrer),
+                mode,
+                kept_facts(facts, privacy),
+                skipped,
+                user,
+                MARKS[looks_ahead, duplicate, returning],
+            )
+        )
+        return Touch(target, click_id, url, frame, facts)
+
+    def unrecorded(self, touch: Touch, query: bytes, *, test: bool) -> tuple[str, str]:
+        """A new id, which says that no store knows it, and the address with it. Raises WaypostError."""
+        ms, seq = self._time.next_click()
+        flags = FLAG_UNRECORDED | (FLAG_TEST if test else 0)
+        click_id = self._encode(ms, self._time.door, seq, touch.target.route, flags)
+        return click_id, target_url(touch.target, click_id, query, touch.facts)
+
+    def kept_address(self, address: str, shelf: Shelf) -> str:
+        """An address as it may be stored with what is no touch."""
+        return self._address(address, shelf.privacy.ip, self._keys.of(self._time.ms))
+
+    def kept_request(self, address: str, url: bytes, shelf: Shelf) -> tuple[str, bytes]:
+        """Address and URL of a visitor's request that was refused, as they may be kept."""
+        path, mark, query = url.partition(b"?")
+        key = self._keys.of(self._time.ms)
+        if has_visitor_data(query):
+            query = kept_query(query, shelf.privacy, key)
+        return self._address(address, shelf.privacy.ip, key), path + mark + query
+
+    def _address(self, address: str, how: str, key: bytes) -> str:
+        known = self._addresses
+        if len(known) >= _ADDRESSES_MAX or self._addresses_for != (how, key):
+            known.clear()
+            self._addresses_for = (how, key)
+        kept = known.get(address)
+        if kept is None:
+            kept = known[address] = kept_address(address, how, key)
+        return kept
+
+    def _read_board(self, ms: int) -> None:
+        if self._board is None:
+            self._exhausted, self._exhausted_until_ms = _NO_OFFERS, NEVER_MS
+        else:
+            self._exhausted, self._exhausted_until_ms = self._board.exhausted(ms)
+
+    def _count_skips(self, plan: LinkPlan, target: TargetPlan) -> None:
+        if not target.offer:
+            self._stats.values["door_clicks_unplaced"] += 1
+        elif target.is_fallback:
+            self._stats.values["door_clicks_passed_on"] += 1
