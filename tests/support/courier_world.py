@@ -12,6 +12,7 @@ from support.sender import FakeSender, answered
 from waypost.catalog.model import Delivery, Partner, PostbackRule
 from waypost.courier.courier import Courier
 from waypost.engines.sqlite.lanes import SqliteLanes
+from waypost.errors import WaypostError
 from waypost.model.frames import Attempt, PostbackOut, SendResult
 from waypost.ports.sender import SendReport, SendRequest
 from waypost.settings import CourierSettings, load_settings
@@ -40,6 +41,7 @@ class World:
         self.deliveries: dict[int, Delivery] = {}
         self.rules: dict[int, PostbackRule] = {}
         self.made: list[Courier] = []
+        self.secrets: dict[str, str] = {}
 
     def catalogs(self) -> MemoryCatalogs:
         partners = [
@@ -70,17 +72,24 @@ class World:
             clock=self.clock,
             stats=self.stats,
             positions=self.positions,
+            resolve=self.resolve,
         )
         self.made.append(courier)
         return courier, sender
 
-    def put(self, count: int, *, lane: int = 1, test: bool = False) -> None:
+    def resolve(self, reference: str) -> str:
+        """A secret by its reference; any other text is the secret itself."""
+        if reference.startswith("env:") and reference not in self.secrets:
+            raise WaypostError("catalog_secret", f"the environment variable {reference[4:]} is not set")
+        return self.secrets.get(reference, reference)
+
+    def put(self, count: int, *, lane: int = 1, test: bool = False, due_ms: int = 0, batched: bool = False) -> None:
         """Postbacks into the outbox, one block."""
         first = self.outbox.end
         now_ms = self.clock.now_ms()
         self.outbox.put(
             [
-                PostbackOut(f"p{seq}", lane, lane, 0, seq, 1, 1, now_ms, now_ms, {"sub1": str(seq)}, test)
+                PostbackOut(f"p{seq}", lane, lane, 0, seq, 1, 1, now_ms, now_ms, {"sub1": str(seq)}, test, due_ms, batched)
                 for seq in range(first, first + count)
             ]
         )

@@ -7,7 +7,9 @@ from waypost.ports.sender import SendReport, SendRequest
 Answer = Callable[[SendRequest], SendReport | None]
 
 
-def answered(request: SendRequest, *, status: int = 200, code: str = "", retry_after: str = "") -> SendReport:
+def answered(
+    request: SendRequest, *, status: int = 200, code: str = "", retry_after: str = "", body: bytes = b"OK"
+) -> SendReport:
     """The report of a request that was answered so."""
     return SendReport(
         token=request.token,
@@ -22,7 +24,7 @@ def answered(request: SendRequest, *, status: int = 200, code: str = "", retry_a
         total_us=4,
         reused=False,
         sent=True,
-        body=b"OK",
+        body=body,
         retry_after=retry_after,
     )
 
