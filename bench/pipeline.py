@@ -31,6 +31,7 @@ from waypost.engines.sqlite.journal import SqliteFeeds, SqliteJournal
 from waypost.engines.sqlite.ledger import SqliteLedger
 from waypost.model.ids import ClickIdCodec
 from waypost.model.wire import encode_frame
+from waypost.runtime.journal_reader import JournalReader
 from waypost.runtime.pipeline import Pipeline
 from waypost.runtime.process import collect_rarely
 from waypost.settings import load_settings
@@ -142,7 +143,7 @@ def main() -> None:
         journal = SqliteJournal(folder / "journal", "door-0", settings.journal, clock)
         queries = fill(journal, options.clicks, options.calls, random.Random(1))
         pipeline = Pipeline(
-            feeds=SqliteFeeds(folder / "journal"),
+            reading=JournalReader(SqliteFeeds(folder / "journal"), clock),
             positions=FilePositions(folder / "positions"),
             clicks=SqliteClickStore(folder / "clicks"),
             ledger=SqliteLedger(folder / "ledger" / "ledger.db"),

@@ -169,12 +169,15 @@ def _journal_activation(version: int, layout: Layout, settings: Settings, clock:
         journal.close()
 
 
-def build_door(role: Role, number: int, sockets: Sequence[socket]) -> Door:
-    """The HTTP door `number` on listening sockets."""
+def build_door(role: Role, number: int, sockets: Sequence[socket], tls_sockets: Sequence[socket] = ()) -> Door:
+    """The HTTP door `number` on listening sockets; on `tls_sockets` it speaks TLS."""
     from waypost.doors.door import Door
+    from waypost.engines.local.board import FileBoard
     from waypost.engines.local.keyring import load_or_create_key_ring, load_or_create_operator_key
     from waypost.engines.local.positions import FilePositions
+    from waypost.engines.local.visitor_keys import FileVisitorKeys
     from waypost.engines.sqlite.journal import SqliteJournal
+    from waypost.engines.visitors.facts import LocalVisitors
 
     layout, settings, clock, stats = role
     ring = load_or_create_key_ring(layout)  # before the journal: see there
@@ -186,10 +189,15 @@ def build_door(role: Role, number: int, sockets: Sequence[socket]) -> Door:
         ring=ring,
         operator_key=load_or_create_operator_key(layout),
         refusals_file=layout.refusals / f"door-{number}.db",
+        tls_sockets=list(tls_sockets),
+        tls_folder=layout.root / settings.door.tls_folder if tls_sockets else None,
         settings=settings,
         clock=clock,
         stats=stats,
         positions=FilePositions(layout.positions),
+        visitors=LocalVisitors(settings.visitors, stats),
+        visitor_keys=FileVisitorKeys(layout.visitor_keys),
+        board=FileBoard(layout.board),
     )
 
 
@@ -201,13 +209,14 @@ def build_pipeline(role: Role) -> Pipeline:
     from waypost.engines.sqlite.click_store import SqliteClickStore
     from waypost.engines.sqlite.journal import SqliteFeeds
     from waypost.engines.sqlite.ledger import SqliteLedger
+    from waypost.runtime.journal_reader import JournalReader
     from waypost.runtime.pipeline import Pipeline
 
     layout, settings, clock, stats = role
     shards = settings.courier.shards
     couriers = ["courier"] if shards == 1 else [f"courier-{shard}" for shard in range(shards)]
     return Pipeline(
-        feeds=SqliteFeeds(layout.journals),
+        reading=JournalReader(SqliteFeeds(layout.journals), clock),
         positions=FilePositions(layout.positions),
         clicks=SqliteClickStore(layout.clicks),
         ledger=SqliteLedger(layout.ledger),
@@ -227,6 +236,7 @@ def build_courier(role: Role, shard: int, allowed: Sequence[str]) -> Courier:
     from waypost.courier.curl import CurlSender
     from waypost.courier.guard import AddressGuard
     from waypost.engines.local.positions import FilePositions
+    from waypost.engines.sqlite.catalog_files import resolve_secret
     from waypost.engines.sqlite.journal import SqliteFeed, SqliteJournal
     from waypost.engines.sqlite.lanes import SqliteLanes
     from waypost.engines.sqlite.ledger import OUTBOX, SqliteFeedOfLedger
@@ -245,6 +255,7 @@ def build_courier(role: Role, shard: int, allowed: Sequence[str]) -> Courier:
         stats=stats,
         positions=FilePositions(layout.positions),
         shard=shard,
+        resolve=resolve_secret,
     )
 
 

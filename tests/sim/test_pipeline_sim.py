@@ -23,8 +23,10 @@ from waypost.engines.sqlite.ledger import SqliteLedger
 from waypost.errors import WaypostError
 from waypost.model.frames import BatchRecord, Decision, PostbackIn, PostbackOut, Verdict
 from waypost.model.wire import decode_block, encode_frame
-from waypost.ports.feed import Feed
+from waypost.ports.feed import Block, Feed
+from waypost.runtime.journal_reader import JournalReader, Reading
 from waypost.runtime.pipeline import Pipeline
+from waypost.runtime.replay import RecordedReading
 from waypost.settings import PipelineSettings, load_settings
 from waypost.telemetry.stats import Stats
 
@@ -42,9 +44,9 @@ class World:
     def journal(self, source: str) -> SqliteJournal:
         return SqliteJournal(self.root / "journal", source, load_settings(None, {}).journal, self.clock)
 
-    def pipeline(self) -> Pipeline:
+    def pipeline(self, reading: Reading | None = None) -> Pipeline:
         return Pipeline(
-            feeds=SqliteFeeds(self.root / "journal"),
+            reading=reading or JournalReader(SqliteFeeds(self.root / "journal"), self.clock),
             positions=FilePositions(self.root / "positions"),
             clicks=SqliteClickStore(self.root / "clicks"),
             ledger=SqliteLedger(self.root / "ledger" / "ledger.db"),
@@ -54,6 +56,9 @@ class World:
             clock=self.clock,
             stats=Stats("pipeline"),
         )
+
+    def blocks(self, source: str, start: int, end: int) -> list[Block]:
+        return SqliteFeeds(self.root / "journal").open(source).read(start, end - start)
 
     def append(self, door: int, *frames: Any, watermark_ms: int = 0) -> None:
         latest = max([getattr(frame, "ms", 0) or getattr(frame, "at_ms", 0) for frame in frames], default=0)
@@ -338,39 +343,14 @@ def test_the_same_journals_and_batch_records_give_the_same_bytes(tmp_path: Path,
     records = [frame for frame in world.log() if isinstance(frame, BatchRecord)]
     again = World(tmp_path / "second")
     traffic(again, seed)
-    pipeline = again.pipeline()
+    reading = RecordedReading(again.blocks)
+    pipeline = again.pipeline(reading)
     for record in records:
         again.clock.advance(record.now_ms - again.clock.now_ms())
-        replay_batch(pipeline, record)
+        reading.record = record
+        assert pipeline.step()
     assert [encode_frame(frame) for frame in again.log()] == [encode_frame(frame) for frame in world.log()]
     assert [encode_frame(p) for p in again.postbacks()] == [encode_frame(p) for p in world.postbacks()]
-
-
-def replay_batch(pipeline: Pipeline, record: BatchRecord) -> None:
-    """One step that takes exactly what the record says was taken."""
-    ranges = {one.source: one for one in record.ranges}
-
-    class Bounded:
-        def __init__(self, feed: Feed) -> None:
-            self.feed = feed
-
-        def read(self, position: int, frames_max: int) -> Any:
-            one = ranges.get(self.feed.name)
-            if one is None or one.start == one.end:
-                return []
-            return [block for block in self.feed.read(position, one.end - one.start) if block.end <= one.end]
-
-        def head(self) -> Any:
-            one = ranges.get(self.feed.name)
-            head = self.feed.head()
-            return msgspec.structs.replace(head, end=one.end, watermark_ms=one.watermark_ms) if one else head
-
-    opened = dict(pipeline._sources())
-    pipeline._open = {source: Bounded(feed) for source, feed in opened.items()}  # type: ignore[misc]
-    pipeline._sources = lambda: sorted(pipeline._open.items())  # type: ignore[method-assign]
-    assert pipeline.step()
-    pipeline._open = opened
-    del pipeline._sources
 
 
 def test_a_full_disk_stops_nothing_for_good(tmp_path: Path) -> None:

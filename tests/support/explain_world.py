@@ -24,6 +24,7 @@ from waypost.model.ids import receipt_text
 from waypost.model.wire import encode_frame
 from waypost.ports.sender import SendReport, SendRequest
 from waypost.runtime.archivist import Archivist
+from waypost.runtime.journal_reader import JournalReader
 from waypost.runtime.pipeline import Pipeline
 from waypost.settings import load_settings
 from waypost.telemetry.stats import Stats
@@ -54,7 +55,7 @@ class World:
         self.ledger = self._kept(SqliteLedger(self.layout.ledger))
         self.lanes = self._kept(SqliteLanes(self.layout.lane_shard(0), shard=0, shards=1))
         self.pipeline = Pipeline(
-            feeds=SqliteFeeds(self.layout.journals),
+            reading=JournalReader(SqliteFeeds(self.layout.journals), self.clock),
             positions=self.positions,
             clicks=self._kept(SqliteClickStore(self.layout.clicks)),
             ledger=self.ledger,

@@ -372,7 +372,7 @@ class SetAside(Frame, tag=15):
     raw: bytes
 
 
-class Before(Frame, tag=18):
+class Before(Frame, tag=18, frozen=True):
     """What a batch was about to change, as it stood: from it and today's ledger follows the state at any past batch.
 
     `conversions` before their first update in the batch; `released` the parked calls that it decided; `fired` the

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from waypost.model.frames import BatchRecord, Conversion, PostbackIn
+from waypost.model.frames import BatchRecord, Before, Conversion, PostbackIn
 from waypost.model.ids import ClickKey
 from waypost.ports.feed import Feed
 
@@ -36,7 +36,7 @@ class LedgerChanges(msgspec.Struct):
     that one that cannot be encoded is set aside alone. `created` and `updated` are whole conversions, none in both
     (one that is created and changed within the batch is created). `caps` are increments by cap key. `released` names
     parked calls of earlier batches that are decided now. `fired` are rules that fire once a click, by their keys, and
-    the clicks for which they now have.
+    the clicks for which they now have. `before` is what of this stood differently, for whoever goes back in time.
     """
 
     record: BatchRecord
@@ -48,6 +48,7 @@ class LedgerChanges(msgspec.Struct):
     parked: list[Parked]
     released: list[tuple[str, int]]
     fired: list[tuple[ClickKey, int]] = []
+    before: Before = Before()
 
 
 class Ledger(Protocol):
@@ -87,7 +88,7 @@ class Ledger(Protocol):
         """Every parked call, in (source, position) order."""
 
     def log(self) -> Feed:
-        """BatchRecord, then Decisions, a block a batch; feed name `ledger-log`."""
+        """BatchRecord, then Decisions, then a Before unless nothing changed, a block a batch; feed name `ledger-log`."""
 
     def outbox(self) -> Feed:
         """PostbackOut frames; feed name `outbox`."""

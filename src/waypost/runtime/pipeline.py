@@ -1,6 +1,6 @@
 """The pipeline's loop: journals in, clicks and decisions out, one batch after the other.
 
-Owns: the order of reading, the batch's size, and what waits in memory (a mirror of the ledger's parked calls and cap
+Owns: the batch's size, and what waits in memory (a mirror of the ledger's parked calls and cap
 counters). Reads journals, click store, catalog; applies to click store, then to ledger, each in one transaction.
 Never judges (stages do) and never sends. A kill -9 anywhere leaves positions that the next start goes on from.
 """
@@ -8,28 +8,28 @@ Never judges (stages do) and never sends. A kill -9 anywhere leaves positions th
 import heapq
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import NamedTuple
 
 from waypost.catalog.view import CatalogView
 from waypost.errors import WaypostError
 from waypost.model.frames import (
     BatchRecord,
+    Before,
     Click,
     Conversion,
     Decision,
-    PostbackIn,
     SourceRange,
     Verdict,
 )
 from waypost.model.ids import ClickIdCodec, ClickKey, KeyRing
-from waypost.model.wire import Unreadable, decode_block, decode_frame, encode_frame, split_block
+from waypost.model.wire import Unreadable, decode_frame, encode_frame
 from waypost.ports.board import BoardWriter
 from waypost.ports.catalog_source import CatalogSource
-from waypost.ports.click_store import ClickRange, ClickStore
+from waypost.ports.click_store import ClickStore
 from waypost.ports.clock import Clock
-from waypost.ports.feed import Block, Feed, Feeds, Positions
+from waypost.ports.feed import Positions
 from waypost.ports.ledger import Ledger, LedgerChanges, Parked
 from waypost.runtime.board import BoardKeeper
+from waypost.runtime.journal_reader import Reading, Taken
 from waypost.settings import PipelineSettings
 from waypost.stages.case import Case, Intake, Where, is_waiting_for_click
 from waypost.stages.checks import CheckLimits
@@ -39,8 +39,6 @@ from waypost.telemetry.log import logger
 from waypost.telemetry.stats import Stats
 
 READER = "pipeline"
-_DOOR = "door-"  # how the names of doors' journals begin
-_SOURCES_EVERY_MS = 200
 _TRIM_EVERY_MS = 2000
 _PAUSE_AFTER_ERROR_MS = 200
 _VIEWS_MAX = 64
@@ -56,22 +54,13 @@ _COUNTERS = {
 _log = logger("pipeline")
 
 
-class _Taken(NamedTuple):
-    """What one batch took from the journals."""
-
-    ranges: list[SourceRange]
-    clicks: list[ClickRange]
-    calls: list[tuple[Where, PostbackIn]]
-    unreadable: list[tuple[Where, Unreadable]]
-
-
 class Pipeline:
     """See the module. Used by one thread; `step` is one batch."""
 
     def __init__(
         self,
         *,
-        feeds: Feeds,
+        reading: Reading,
         positions: Positions,
         clicks: ClickStore,
         ledger: Ledger,
@@ -86,7 +75,7 @@ class Pipeline:
         """`outbox_readers`: the names under which all readers of the outbox publish their positions."""
         self._board = BoardKeeper(board, settings.board_lifetime_ms, stats) if board is not None else None
         self._outbox_readers = outbox_readers
-        self._feeds = feeds
+        self._reading = reading
         self._positions = positions
         self._clicks = clicks
         self._ledger = ledger
@@ -95,15 +84,11 @@ class Pipeline:
         self._settings = settings
         self._clock = clock
         self._stats = stats
-        self._open: dict[str, Feed] = {}
         self._views: dict[int, CatalogView] = {}
         self._intake: Intake | None = None
         self._rules: RuleBook
-        self._sources_at_ms = -_SOURCES_EVERY_MS * 1.0
         self._trimmed_at_ms = 0.0
         self._frames_max = settings.batch_frames_max
-        self._lag = 0
-        self._newest_ms = 0  # the newest watermark that was read
         self._sum_max = Decimal(settings.sum_max)
         self._load()
 
@@ -112,7 +97,7 @@ class Pipeline:
         self._applied = self._ledger.positions()
         self._batch = self._ledger.next_batch()
         self._counters = self._ledger.caps()
-        self._watermarks: dict[str, int] = {}
+        self._reading.reset()
         self._parked: dict[tuple[str, int], Parked] = {}
         self._parked_by_door: dict[int, list[tuple[int, str, int]]] = {}
         self._parked_due: list[tuple[int, str, int]] = []
@@ -150,7 +135,8 @@ class Pipeline:
             return 0
         now_ms = self._clock.now_ms()
         began_ms = self._clock.monotonic_ms()
-        taken = self._take(now_ms)
+        taken = self._reading.take(self._applied, now_ms, self._frames_max)
+        self._stats.set("pipeline_lag_frames", self._reading.lag)
         released = self._release(taken, now_ms)
         if not taken.ranges and not released:
             self._trim(began_ms)
@@ -167,82 +153,13 @@ class Pipeline:
         self._tell_doors(version, now_ms, began_ms)
         return sum(taken_range.end - taken_range.start for taken_range in taken.ranges) + len(released)
 
-    # --- reading ---------------------------------------------------------------------------------------
-
-    def _take(self, now_ms: int) -> _Taken:
-        """The next blocks of every journal, within the batch's size, and of all doors up to the same moment.
-
-        So a call that was answered before another was sent is judged before it, whatever doors they came through:
-        no door is taken beyond `now_ms`, which is older than the reading, nor beyond a door that has more to read.
-        """
-        taken = _Taken([], [], [], [])
-        feeds = self._sources()
-        share = max(1, self._frames_max // max(1, len(feeds)))
-        self._lag = 0
-        read: list[tuple[str, int, list[Block]]] = []
-        until_ms = max(now_ms, self._newest_ms)  # a clock that was set back must not hold up what is written
-        for source, feed in feeds:
-            start = self._applied.get(source, 0)
-            blocks = feed.read(start, share)
-            head = feed.head()
-            if blocks:
-                read.append((source, start, blocks))
-                more = max(0, head.end - blocks[-1].end)
-                self._lag += more
-                if more and source.startswith(_DOOR):
-                    until_ms = min(until_ms, blocks[-1].watermark_ms)
-            elif head.end == start:
-                self._watermarks[source] = max(self._watermarks.get(source, 0), head.watermark_ms)
-        for source, start, blocks in read:
-            self._newest_ms = max(self._newest_ms, blocks[-1].watermark_ms)
-            if source.startswith(_DOOR):
-                blocks = [block for block in blocks if block.watermark_ms <= until_ms]
-            if blocks:
-                self._watermarks[source] = max(self._watermarks.get(source, 0), blocks[-1].watermark_ms)
-                self._take_blocks(taken, source, start, blocks)
-        if read and not taken.ranges:
-            return self._take(now_ms)  # all is newer than `now_ms`, but older than this second reading
-        self._stats.set("pipeline_lag_frames", self._lag)
-        return taken
-
-    def _note_watermarks(self, taken: _Taken) -> None:
+    def _note_watermarks(self, taken: Taken) -> None:
         """Records the watermarks of journals without news too: what is parked or released depends on them."""
         read = {one.source for one in taken.ranges}
-        for source, watermark_ms in self._watermarks.items():
+        for source, watermark_ms in self._reading.watermarks.items():
             if source not in read:
                 position = self._applied.get(source, 0)
                 taken.ranges.append(SourceRange(source, position, position, watermark_ms))
-
-    def _take_blocks(self, taken: _Taken, source: str, start: int, blocks: Sequence[Block]) -> None:
-        clicks: list[tuple[ClickKey, bytes]] = []
-        calls = others = 0
-        for block in blocks:
-            frames = decode_block(block.data, block.count)
-            raws: list[bytes] | None = None
-            for nth, frame in enumerate(frames):
-                if type(frame) is PostbackIn:
-                    taken.calls.append((Where(source, block.first + nth), frame))
-                    calls += 1
-                elif type(frame) is Click:
-                    if raws is None:
-                        raws = _raws(block, frames)
-                    clicks.append((ClickKey(frame.ms, frame.door, frame.seq), raws[nth]))
-                else:
-                    others += 1
-                    if type(frame) is Unreadable:
-                        taken.unreadable.append((Where(source, block.first + nth), frame))
-        end = blocks[-1].end
-        taken.ranges.append(SourceRange(source, start, end, self._watermarks[source], len(clicks), calls, others))
-        taken.clicks.append(ClickRange(source, start, end, clicks))
-
-    def _sources(self) -> list[tuple[str, Feed]]:
-        now = self._clock.monotonic_ms()
-        if now - self._sources_at_ms >= _SOURCES_EVERY_MS:
-            self._sources_at_ms = now
-            for source in self._feeds.sources():
-                if source not in self._open:
-                    self._open[source] = self._feeds.open(source)
-        return sorted(self._open.items())
 
     # --- waiting for clicks ----------------------------------------------------------------------------
 
@@ -252,7 +169,7 @@ class Pipeline:
         heapq.heappush(self._parked_by_door.setdefault(parked.click_door, []), (parked.click_ms, *key))
         heapq.heappush(self._parked_due, (parked.due_ms, *key))
 
-    def _release(self, taken: _Taken, now_ms: int) -> list[tuple[Parked, str]]:
+    def _release(self, taken: Taken, now_ms: int) -> list[tuple[Parked, str]]:
         """Parked calls to be judged now, each with the code it is refused with if its click is still missing.
 
         A call is released when its click's door has a watermark beyond the click's time: then the click is stored or
@@ -260,7 +177,7 @@ class Pipeline:
         """
         released: dict[tuple[str, int], str] = {}
         for door, heap in self._parked_by_door.items():
-            watermark_ms = self._watermarks.get(f"door-{door}", 0)
+            watermark_ms = self._reading.watermarks.get(f"door-{door}", 0)
             while heap and heap[0][0] < watermark_ms:
                 _, source, position = heapq.heappop(heap)
                 released[source, position] = "click_not_found"
@@ -281,7 +198,7 @@ class Pipeline:
 
     # --- judging ---------------------------------------------------------------------------------------
 
-    def _judge(self, taken: _Taken, released: list[tuple[Parked, str]], now_ms: int, version: int) -> LedgerChanges:
+    def _judge(self, taken: Taken, released: list[tuple[Parked, str]], now_ms: int, version: int) -> LedgerChanges:
         view = self._view(version)
         if self._intake is None or self._intake.view is not view:
             self._intake = Intake(view)
@@ -313,12 +230,17 @@ class Pipeline:
                 self._set_aside(case, error, changes, now_ms, version)
         for conversion, is_new in fresh.values():
             (changes.created if is_new else changes.updated).append(conversion)
+        changes.before = Before(
+            tuple([known[identity] for identity, (_, is_new) in fresh.items() if not is_new]),
+            tuple([parked.call for parked, _ in released]),
+            tuple([(*key, rule) for key, rule in changes.fired]),
+        )
         record.decisions, record.postbacks = len(changes.decisions), len(changes.postbacks)
         record.parked, record.released = len(changes.parked), len(changes.released)
         return changes
 
     def _open_cases(
-        self, taken: _Taken, released: list[tuple[Parked, str]], changes: LedgerChanges, now_ms: int
+        self, taken: Taken, released: list[tuple[Parked, str]], changes: LedgerChanges, now_ms: int
     ) -> list[Case]:
         assert self._intake is not None
         version = changes.record.catalog
@@ -384,7 +306,7 @@ class Pipeline:
     def _is_click_gone(self, case: Case) -> bool:
         """Whether the click's door has a watermark beyond the click already, so that waiting is of no use."""
         assert case.click_id is not None
-        if self._watermarks.get(f"door-{case.click_id.door}", 0) <= case.click_id.ms:
+        if self._reading.watermarks.get(f"door-{case.click_id.door}", 0) <= case.click_id.ms:
             return False
         case.final_code = "click_not_found"
         return True
@@ -473,13 +395,13 @@ class Pipeline:
 
         When more than that lies waiting, waiting is what costs: the batch is as large as it may be, and commits few.
         """
-        if judged < _SAMPLE_MIN or self._lag > self._settings.batch_frames_max:
+        if judged < _SAMPLE_MIN or self._reading.lag > self._settings.batch_frames_max:
             self._frames_max = self._settings.batch_frames_max
             return
         fitting = int(judged * self._settings.batch_work_ms / max(took_ms, 0.1))
         self._frames_max = max(_SAMPLE_MIN, min(self._settings.batch_frames_max, fitting))
 
-    def _count(self, taken: _Taken, changes: LedgerChanges) -> None:
+    def _count(self, taken: Taken, changes: LedgerChanges) -> None:
         add = self._stats.add
         add("pipeline_batches")
         add("pipeline_clicks", sum(len(one.clicks) for one in taken.clicks))
@@ -507,18 +429,9 @@ class Pipeline:
             self._ledger.forget_fired(day * 86_400_000)
 
     def close(self) -> None:
-        for feed in self._open.values():
-            feed.close()
+        self._reading.close()
         self._ledger.close()
         self._clicks.close()
-
-
-def _raws(block: Block, frames: Sequence[object]) -> list[bytes]:
-    """The frames' own bytes; a block in which one is damaged is encoded again frame by frame."""
-    try:
-        return split_block(block.data)
-    except WaypostError:
-        return [encode_frame(frame) if isinstance(frame, Click) else b"" for frame in frames]
 
 
 def _unreadable(where: Where, frame: Unreadable, now_ms: int, version: int) -> Decision:

@@ -13,6 +13,7 @@ import msgspec
 from waypost.model.frames import (
     Attempt,
     BatchRecord,
+    Before,
     Click,
     Decision,
     Frame,
@@ -38,6 +39,8 @@ def rows_of(feed: str, first: int, frames: Iterable[Decoded]) -> dict[str, list[
         if isinstance(frame, Unreadable):
             table, row = "set_aside", _unreadable(feed, position, frame)
         else:
+            if type(frame) is Before:
+                continue  # for replay only: what it holds is told by the decisions before it
             table, make = _TABLES.get(type(frame), ("others", _other))
             row = make(position, frame)
         tables.setdefault(table, []).append(row)
