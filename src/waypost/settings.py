@@ -7,8 +7,9 @@ Never reads the catalog: what an affiliate manager decides is catalog, what an o
 import os
 import tomllib
 from importlib import resources
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -31,9 +32,23 @@ class DoorSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     commit_bytes_max: int
     commit_wait_max_ms: int
     retry_after_s: int
+    address_refused_per_s: int
+    address_refused_burst: int
+    address_clicks_per_s: int
+    address_clicks_burst: int
+    address_connections_max: int
+    limited_addresses_max: int
+    proxies: tuple[str, ...]
+    proxy_header: Literal["X-Forwarded-For", "Forwarded"]
+    proxy_protocol: tuple[Literal["http", "tls"], ...]
+    tls_folder: str
+    tls_port: int
+    tls_check_ms: int
     refusals_max: int
     heartbeat_ms: int
     catalog_poll_ms: int
+    visitors_remembered_max: int
+    duplicate_window_ms: int
     catalog_cache_items_max: int
 
 
@@ -208,5 +223,10 @@ def _check(settings: Settings, place: str) -> None:
     if settings.journal.disk_bytes_max < 2 * settings.journal.segment_bytes_max:
         detail = "must be at least twice segment_bytes_max: the segment that is written to is never dropped"
         raise WaypostError("bad_settings", detail, place=f"{place}: [journal] disk_bytes_max")
+    for network in settings.door.proxies:
+        try:
+            ip_network(network, strict=False)
+        except ValueError as error:
+            raise WaypostError("bad_settings", str(error), place=f"{place}: [door] proxies") from error
     if not settings.pipeline.sum_max.isdecimal():
         raise WaypostError("bad_settings", "must be a whole number in quotes", place=f"{place}: [pipeline] sum_max")

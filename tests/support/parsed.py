@@ -2,10 +2,14 @@
 
 from typing import Any
 
+import msgspec
+
 from waypost.doors.answers import Answers
 from waypost.doors.inbox import Inbox
 from waypost.doors.known_heads import KnownHeads
+from waypost.doors.limits import Limits
 from waypost.doors.protocol import Connection
+from waypost.doors.proxies import Proxies
 from waypost.settings import load_settings
 
 
@@ -61,8 +65,11 @@ class Wire:
 class Recorder:
     """Stands for the door: keeps each request as (method, url, headers, body, mode, address), and answers it."""
 
-    def __init__(self, *, knows: bool = True) -> None:
-        self.settings = load_settings(environment={}).door
+    def __init__(self, *, knows: bool = True, **changes: Any) -> None:
+        self.settings = msgspec.structs.replace(load_settings(environment={}).door, **changes)
+        self.limits = Limits(self.settings)
+        self.proxies = Proxies(self.settings.proxies, self.settings.proxy_header)
+        self.wanted_headers: frozenset[bytes] = frozenset()
         self.answers = Answers(1, 1_800_000_000.0)
         self.connections: set[Connection] = set()
         self.is_draining = False

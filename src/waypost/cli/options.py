@@ -15,7 +15,7 @@ Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="The data fold
 Catalog = Annotated[
     Path | None, typer.Option("--catalog", metavar="PATH", help="The catalog: a YAML file, or a folder of them.")
 ]
-Host = Annotated[str, typer.Option("--host", help="The address to listen on; 0.0.0.0 for all.")]
+Host = Annotated[str, typer.Option("--host", help="The address to listen on; 0.0.0.0 for all, :: for IPv6 too.")]
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="The door's port (0: any free one).")]
 ConsolePort = Annotated[int, typer.Option("--console-port", min=0, max=65535, help="The console's port.")]
 AllowTarget = Annotated[

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Slot = Annotated[int, typer.Option("--slot", min=0, help="Its number; no two of a data folder may share it.")]
 Fd = Annotated[int | None, typer.Option("--fd", hidden=True, help="A listening socket left open by the parent.")]
 
+TlsFd = Annotated[int | None, typer.Option("--tls-fd", hidden=True, help="The same, for TLS.")]
+
 
 # Every role takes the options of `waypost run`, so that one list of them fits all; those it has no use for are hidden.
 AnyHost = Annotated[str, typer.Option("--host", hidden=True)]
@@ -45,14 +47,19 @@ def door(
     port: Port = DOOR_PORT,
     slot: Slot = 0,
     fd: Fd = None,
+    tls_fd: TlsFd = None,
     console_port: AnyConsolePort = 0,
     allow_target: AnyTarget = None,
 ) -> None:
     """An HTTP door: clicks and postbacks in, each journaled before it is answered."""
     from waypost import assembly
 
-    with _role(f"door-{slot}", data, catalog) as role, _listener(fd, host, port) as listener:
-        work = assembly.build_door(role, slot, [listener])
+    with (
+        _role(f"door-{slot}", data, catalog) as role,
+        _listener(fd, host, port) as listener,
+        _tls_listener(role, fd is not None, tls_fd, host) as tls_listeners,
+    ):
+        work = assembly.build_door(role, slot, [listener], tls_listeners)
         with _publishing(role):
             work.run()
 
@@ -164,10 +171,27 @@ def _stop(role: "Role") -> Callable[[], bool]:
 @contextmanager
 def _listener(fd: int | None, host: str, port: int) -> "Iterator[socket]":
     """The parent's socket, or one of our own, which is announced."""
-    from waypost.runtime.sockets import adopt, open_listener, port_of
+    from waypost.runtime.sockets import adopt, open_listener, port_of, url_of
 
     with ExitStack() as stack:
         listener = stack.enter_context(adopt(fd) if fd is not None else open_listener(host, port))
         if fd is None:
-            print(f"waypost: listening on http://{host}:{port_of(listener)}", flush=True)
+            print(f"waypost: listening on {url_of('http', host, port_of(listener))}", flush=True)
         yield listener
+
+
+@contextmanager
+def _tls_listener(role: "Role", is_handed: bool, fd: int | None, host: str) -> "Iterator[list[socket]]":
+    """The socket for TLS, if the settings name a folder of certificates; the parent's where it hands its sockets."""
+    from waypost.runtime.sockets import adopt, open_listener, port_of, url_of
+
+    settings = role.settings.door
+    with ExitStack() as stack:
+        if fd is not None:
+            yield [stack.enter_context(adopt(fd))]
+        elif is_handed or not settings.tls_folder:
+            yield []
+        else:
+            listener = stack.enter_context(open_listener(host, settings.tls_port))
+            print(f"waypost: listening on {url_of('https', host, port_of(listener))}", flush=True)
+            yield [listener]

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from itertools import zip_longest
 from pathlib import Path
 from socket import socket
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
     from waypost.runtime.catalog_watch import CatalogWatch
     from waypost.runtime.roles import RoleSpec
 
+_FD_OPTIONS = ("--fd", "--tls-fd")
 _LEFT_OVER_EXTRA_MS = 2000  # beyond the drain's bound, for roles of a supervisor that was killed
 
 
 class _Listeners(NamedTuple):
     doors: list[socket]
+    tls: list[socket]  # one a door, where the settings name a folder of certificates
     console: socket
 
 
@@ -83,10 +86,12 @@ def _role_names(role: "Role") -> list[str]:
 def _listen(stack: ExitStack, role: "Role", host: str, port: int, console_port: int) -> _Listeners:
     from waypost.runtime.sockets import open_listener, open_listeners
 
-    doors = open_listeners(host, port, role.settings.door.count)
-    for listener in doors:
+    settings = role.settings.door
+    doors = open_listeners(host, port, settings.count)
+    tls = open_listeners(host, settings.tls_port, settings.count) if settings.tls_folder else []
+    for listener in (*doors, *tls):
         stack.enter_context(listener)
-    return _Listeners(doors, stack.enter_context(open_listener(host, console_port)))
+    return _Listeners(doors, tls, stack.enter_context(open_listener(host, console_port)))
 
 
 def _applied_catalog(role: "Role", catalog: Path | None) -> "CatalogWatch | None":
@@ -123,19 +128,21 @@ def _role_specs(role: "Role", listeners: _Listeners, allowed: Sequence[str]) -> 
     data = ("--data", str(role.layout.root))
     targets = [part for text in allowed for part in ("--allow-target", text)]
 
-    def spec(stage: int, kind: str, *options: str, number: int | None = None, fd: int | None = None) -> RoleSpec:
+    def spec(stage: int, kind: str, *options: str, number: int | None = None, fds: Sequence[int] = ()) -> RoleSpec:
         slot = () if number is None else ("--slot", str(number))
-        handed = () if fd is None else ("--fd", str(fd))
+        handed = [part for option, fd in zip(_FD_OPTIONS, fds, strict=False) for part in (option, str(fd))]
         name = kind if number is None else f"{kind}-{number}"
         command = (*_waypost(), kind, *data, *slot, *handed, *options)
-        return RoleSpec(name, command, stage, () if fd is None else (fd,))
+        return RoleSpec(name, command, stage, tuple(fds))
 
+    slots = zip_longest(listeners.doors, listeners.tls)  # none of the second kind, or as many
+    door_fds = [[listener.fileno() for listener in pair if listener is not None] for pair in slots]
     return [
-        *(spec(0, "door", number=slot, fd=listener.fileno()) for slot, listener in enumerate(listeners.doors)),
+        *(spec(0, "door", number=slot, fds=fds) for slot, fds in enumerate(door_fds)),
         spec(1, "pipeline"),
         *(spec(2, "courier", *targets, number=shard) for shard in range(role.settings.courier.shards)),
         spec(3, "archivist"),
-        spec(4, "console", fd=listeners.console.fileno()),
+        spec(4, "console", fds=[listeners.console.fileno()]),
     ]
 
 
@@ -144,10 +151,11 @@ def _waypost() -> tuple[str, ...]:
 
 
 def _ready_text(role: "Role", host: str, listeners: _Listeners) -> str:
-    from waypost.runtime.sockets import port_of
+    from waypost.runtime.sockets import port_of, url_of
 
-    door, page = port_of(listeners.doors[0]), port_of(listeners.console)
+    door = url_of("http", host, port_of(listeners.doors[0]))
+    tls = f" and {url_of('https', host, port_of(listeners.tls[0]))}" if listeners.tls else ""
     return (
-        f"waypost: ready: door http://{host}:{door}  console http://{host}:{page}  "
+        f"waypost: ready: door {door}{tls}  console {url_of('http', host, port_of(listeners.console))}  "
         f"data {role.layout.root}  pid {os.getpid()}"
     )

@@ -17,28 +17,40 @@ from typing import Any
 
 import uvloop
 
+from waypost.doors.acceptor import Acceptor
 from waypost.doors.answers import Answers
 from waypost.doors.clicks import Clicks
 from waypost.doors.commit import GroupCommit
 from waypost.doors.door_time import DoorTime
+from waypost.doors.impressions import Impressions
 from waypost.doors.inbox import Inbox
 from waypost.doors.known_heads import KnownHeads
+from waypost.doors.limits import Limits
+from waypost.doors.pages import Pages
 from waypost.doors.postbacks import Postbacks
 from waypost.doors.protocol import Connection
+from waypost.doors.proxies import Proxies
+from waypost.doors.recent import RecentVisitors
 from waypost.doors.refusals import RefusalLog
 from waypost.doors.routes import Routes
 from waypost.doors.shelf import Shelf
+from waypost.doors.tls import TlsFolder
+from waypost.doors.touches import Touches
 from waypost.doors.trimming import Trimmer
 from waypost.errors import ERRORS, WaypostError
 from waypost.model.ids import ClickIdCodec, KeyRing
+from waypost.ports.board import BoardReader
 from waypost.ports.catalog_source import CatalogSource
 from waypost.ports.clock import Clock
 from waypost.ports.feed import Journal, Positions
+from waypost.ports.visitor_keys import VisitorKeys
+from waypost.ports.visitors import Visitors
 from waypost.settings import Settings
 from waypost.telemetry.log import logger
 from waypost.telemetry.stats import Stats
 
 BACKLOG = 4096
+KEYS_EVERY_MS = 60_000  # how often a door looks whether a new day has its key
 SWITCH_INTERVAL_S = 0.0005  # how long the loop may keep the interpreter from the journal's thread
 GC_THRESHOLD = 50_000
 _TICKS_PER_TIMEOUT = 4
@@ -48,7 +60,10 @@ _DRAIN_STEP_MS = 20
 
 
 class Door:
-    """One door process. `sockets` are bound and belong to the caller's parent; they are never unlinked here."""
+    """One door process. `sockets` are bound and belong to the caller's parent; they are never unlinked here.
+
+    `tls_sockets` are those on which TLS is spoken, with the certificates of `tls_folder`.
+    """
 
     def __init__(
         self,
@@ -64,6 +79,11 @@ class Door:
         clock: Clock,
         stats: Stats,
         positions: Positions | None = None,
+        tls_sockets: Sequence[socket.socket] = (),
+        tls_folder: Path | None = None,
+        visitors: Visitors | None = None,
+        visitor_keys: VisitorKeys,
+        board: BoardReader | None = None,
     ) -> None:
         self.settings = settings.door
         self.connections: set[Connection] = set()
@@ -71,7 +91,13 @@ class Door:
         self.tick_ms = clock.monotonic_ms()
         self.direct_answers = 0
         self.known_heads = KnownHeads(self.settings.url_bytes_max)
+        self.wanted_headers: frozenset[bytes] = frozenset()
         self.inbox = Inbox()
+        self.proxies = Proxies(self.settings.proxies, self.settings.proxy_header)
+        self.limits = Limits(self.settings)
+        self.tls = TlsFolder(tls_folder, clock.now_ms, stats) if tls_folder is not None else None
+        self._tls_sockets = list(tls_sockets)
+        self._acceptors: list[Acceptor] = []
         self._trim_interval_ms = settings.journal.trim_interval_ms
         self._drain_ms = settings.supervisor.drain_ms / 2  # the other half is for the last commit
         self._number = number
@@ -79,6 +105,10 @@ class Door:
         self._journal = journal
         self._catalogs = catalogs
         self._trimmer = Trimmer(journal, positions, settings.journal, stats) if positions is not None else None
+        self._visitors = visitors
+        self._visitor_keys = visitor_keys
+        self._board = board
+        self._visitors_check_ms = settings.visitors.files_check_ms
         self._clock = clock
         self._stats = stats
         self._log = logger("doors")
@@ -86,15 +116,38 @@ class Door:
         self._stopping: asyncio.Event | None = None
         self._was_stopped = False
         self._refused_version = 0
+        self._keys_due_ms = 0
         self._last_commits = 0.0
         time = DoorTime(clock, number, journal.last_ms + 1)
         self.answers = Answers(self.settings.retry_after_s, clock.now_ms() / 1000)
         self.commit = GroupCommit(journal, time, clock, stats, self.settings)
         self._refusals = RefusalLog(refusals_file, self.settings.refusals_max, clock, self._is_secret)
+        self._touches = Touches(
+            time=time,
+            codec=ClickIdCodec(ring),
+            keys=visitor_keys,
+            recent=RecentVisitors(self.settings.visitors_remembered_max, self.settings.duplicate_window_ms),
+            stats=stats,
+            visitors=visitors,
+        )
         self._routes = Routes(
-            clicks=Clicks(time=time, codec=ClickIdCodec(ring), commit=self.commit, answers=self.answers, stats=stats),
-            postbacks=Postbacks(time=time, commit=self.commit, answers=self.answers, stats=stats),
+            touches=self._touches,
+            clicks=Clicks(touches=self._touches, commit=self.commit, answers=self.answers, stats=stats),
+            impressions=Impressions(touches=self._touches, commit=self.commit, answers=self.answers, stats=stats),
+            pages=Pages(
+                touches=self._touches,
+                time=time,
+                codec=ClickIdCodec(ring),
+                commit=self.commit,
+                answers=self.answers,
+                stats=stats,
+            ),
+            postbacks=Postbacks(
+                time=time, codec=ClickIdCodec(ring), commit=self.commit, answers=self.answers, stats=stats
+            ),
             answers=self.answers,
+            limits=self.limits,
+            now_ms=clock.monotonic_ms,
             operator_key=operator_key,
             refusals=self._refusals,
             stats=stats,
@@ -138,6 +191,7 @@ class Door:
         self.inbox.start(loop)
         self._refusals.start()
         await self._look_for_catalog()
+        await self._look_around()
         timers = [
             asyncio.ensure_future(self._every(period_ms, act))
             for period_ms, act in (
@@ -147,8 +201,12 @@ class Door:
             )
         ]
         timers.append(asyncio.ensure_future(self._poll_catalog()))
-        servers = [await loop.create_server(self._connect, sock=sock, backlog=BACKLOG) for sock in self._sockets]
-        self._log.info("door_open", door=self._number, addresses=[str(sock.getsockname()) for sock in self._sockets])
+        timers.append(asyncio.ensure_future(self._refresh_visitors()))
+        timers.append(asyncio.ensure_future(self._refresh_certificates()))
+        servers = [await self._listen(loop, sock, is_tls=False) for sock in self._sockets]
+        servers += [await self._listen(loop, sock, is_tls=True) for sock in self._tls_sockets]
+        addresses = [str(sock.getsockname()) for sock in (*self._sockets, *self._tls_sockets)]
+        self._log.info("door_open", door=self._number, addresses=addresses)
         await self._stopping.wait()
         await self._drain(servers)
         for timer in timers:
@@ -162,20 +220,42 @@ class Door:
         self._show_gauges()
         self._log.info("door_closed", door=self._number)
 
-    def _connect(self) -> Connection:
-        return Connection(self)
+    def _connect(self, address: str = "") -> Connection:
+        return Connection(self, address)
 
-    async def _drain(self, servers: Sequence[asyncio.Server]) -> None:
+    async def _listen(
+        self, loop: asyncio.AbstractEventLoop, listener: socket.socket, *, is_tls: bool
+    ) -> asyncio.Server | Acceptor:
+        """Accepts on a socket: at once what needs nothing before its first request, by an acceptor the rest."""
+        has_preface = ("tls" if is_tls else "http") in self.settings.proxy_protocol
+        if not is_tls and not has_preface:
+            return await loop.create_server(self._connect, sock=listener, backlog=BACKLOG)
+        assert self.tls is not None or not is_tls
+        acceptor = Acceptor(
+            listener,
+            self._connect,
+            context=self.tls.context if is_tls and self.tls is not None else None,
+            proxies=self.proxies if has_preface else None,
+            timeout_s=self.settings.request_timeout_ms / 1000,
+            under_way_max=self.settings.connections_max,
+            note_failed=self._note_not_ready,
+        )
+        self._acceptors.append(acceptor)
+        return acceptor
+
+    async def _drain(self, servers: Sequence[asyncio.Server | Acceptor]) -> None:
         """Takes no new connection, answers what is in hand, and ends each connection at a request's end."""
         for server in servers:
             server.close()
         self.is_draining = True
         self.known_heads.close()
         begun_ms = self._clock.monotonic_ms()
-        while self.connections or not self.commit.is_idle:
+        while self.connections or not self.commit.is_idle or any(acceptor.under_way for acceptor in self._acceptors):
             self.inbox.empty()
             waited_ms = self._clock.monotonic_ms() - begun_ms
             if waited_ms > self._drain_ms:
+                for acceptor in self._acceptors:
+                    acceptor.abort()
                 for connection in list(self.connections):
                     connection.abort()
                 self._log.warning("drain_cut_off", connections=len(self.connections), pending=self.commit.pending)
@@ -232,6 +312,7 @@ class Door:
         stats.add("door_requests", self.direct_answers)
         self.direct_answers = 0
         stats.set("door_connections", len(self.connections))
+        stats.set("door_limited_addresses", len(self.limits.refused) + len(self.limits.clicks))
         self.commit.show_gauges()
         stats.set("journal_end", self._journal.end)
         stats.set("journal_bytes", self._journal.bytes_on_disk)
@@ -241,10 +322,41 @@ class Door:
         if self._trimmer is not None:
             self.commit.run_beside(self._trimmer.run)
 
+    async def _refresh_visitors(self) -> None:
+        """Has geo files that were replaced opened beside the loop."""
+        while self._visitors is not None:
+            await asyncio.sleep(self._visitors_check_ms / 1000)
+            try:
+                await asyncio.to_thread(self._visitors.refresh)
+            except Exception:
+                self._survive("visitors_refresh_failed")
+
     async def _poll_catalog(self) -> None:
         while True:
             await asyncio.sleep(self.settings.catalog_poll_ms / 1000)
             await self._look_for_catalog()
+            await self._look_around()
+
+    async def _refresh_certificates(self) -> None:
+        while self.tls is not None:
+            await asyncio.sleep(self.settings.tls_check_ms / 1000)
+            try:
+                await asyncio.to_thread(self.tls.refresh)
+            except Exception:
+                self._survive("certificates_refresh_failed")
+
+    async def _look_around(self) -> None:
+        """Takes a newer board, and the key of a new day; both are read beside the loop."""
+        try:
+            board = await asyncio.to_thread(self._board.look) if self._board is not None else None
+            if board is not None:
+                self._touches.take_board(board)
+            now_ms = self._clock.now_ms()
+            if now_ms >= self._keys_due_ms:
+                await asyncio.to_thread(self._visitor_keys.refresh, now_ms)
+                self._keys_due_ms = now_ms + KEYS_EVERY_MS
+        except Exception:
+            self._survive("board_poll_failed")
 
     async def _look_for_catalog(self) -> None:
         """Takes a newer version, opened beside the loop. The one in force goes on if the new one does not open."""
@@ -261,6 +373,9 @@ class Door:
                 self._log.error("catalog_refused", version=version, error=str(error))
                 return
             self._routes.shelf = Shelf(view, self.settings.catalog_cache_items_max)
+            if (wanted := self._routes.shelf.wanted_headers()) != self.wanted_headers:
+                self.wanted_headers = wanted
+                self.known_heads.forget()
             if shelf is not None:
                 shelf.close()  # requests in flight hold plans, not the view
             self._log.info("catalog_taken", version=version)
@@ -271,15 +386,20 @@ class Door:
 
     def note_unreadable(self, connection: Connection, code: str, data: bytes) -> None:
         """See `protocol.Owner`."""
-        if ERRORS[code].http_status == 503:
+        status = ERRORS[code].http_status
+        if status == 503:
             self._stats.add("door_unavailable")
             return
-        self._stats.add("door_refused")
+        self._stats.add("door_limited" if status == 429 else "door_refused")
         url = connection.url
         if not url and data:
             words = data.split(b"\n", 1)[0].strip().split(b" ")
             url = words[1] if len(words) > 1 else words[0]
         self._refusals.note(connection.address, code, connection.method, url)
+
+    def _note_not_ready(self, address: str, why: str) -> None:
+        self._stats.add("door_not_ready")
+        self._log.debug("connection_not_ready", address=address, why=why)
 
     def note_crash(self, connection: Connection, error: BaseException) -> None:
         """See `protocol.Owner`."""
@@ -292,7 +412,7 @@ class Door:
 
     def _is_secret(self, text: str) -> bool:
         shelf = self._routes.shelf
-        return shelf is not None and text.encode("utf-8", "replace") in shelf.callers
+        return shelf is not None and shelf.is_secret(text)
 
     def _health(self) -> dict[str, Any]:
         version = self._routes.shelf.version if self._routes.shelf else 0

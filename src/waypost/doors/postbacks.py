@@ -61,6 +61,7 @@ class Postbacks:
             caller = self.identify(shelf, arrival, caller)
             if caller.code:
                 return caller
+        connection.is_known = caller.auth is not Auth.DEFERRED
         if self._commit.is_full:
             self._stats.values["door_unavailable"] += 1
             connection.respond(self._answers.error("journal_unavailable", connection.mode))

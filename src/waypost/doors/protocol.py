@@ -15,6 +15,9 @@ from waypost.doors.answers import CLOSE, CONTINUE, KEEP, KEEP_1_0, Answers
 from waypost.doors.commit import GroupCommit
 from waypost.doors.inbox import Inbox
 from waypost.doors.known_heads import KnownHeads
+from waypost.doors.limits import Limits
+from waypost.doors.proxies import HEADERS as PROXY_HEADERS
+from waypost.doors.proxies import Proxies, plain_address
 from waypost.settings import DoorSettings
 
 PIPELINED_MAX = 256  # requests of one connection that wait for answers before it is read no further
@@ -29,8 +32,21 @@ _WANTED = frozenset(
         b"connection",
         b"expect",
         b"content-length",
+        *PROXY_HEADERS,
+        b"host",
+        b"accept-language",
+        b"origin",
+        b"purpose",
+        b"sec-purpose",
+        b"x-moz",
+        b"if-none-match",
+        b"authorization",
         b"waypost-token",
+        b"waypost-advertiser",
         b"waypost-test",
+        b"webhook-id",
+        b"webhook-timestamp",
+        b"webhook-signature",
     )
 )
 
@@ -50,7 +66,10 @@ class Owner(Protocol):
     tick_ms: float
     direct_answers: int
     known_heads: KnownHeads
+    wanted_headers: frozenset[bytes]  # beside those that every request may have
     inbox: Inbox
+    limits: Limits
+    proxies: Proxies
 
     def handle(self, connection: "Connection") -> None:
         """A whole request stands in the connection's fields; leads to one `respond` or one `commit.add`."""
@@ -63,7 +82,11 @@ class Owner(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """State of one connection and of the request that is being read."""
+    """State of one connection and of the request that is being read.
+
+    `peer` is who connected, as the PROXY protocol says where it is spoken; `address` is who sent the request, which is
+    another only if `peer` is a named proxy.
+    """
 
     __slots__ = (
         "_dropped_bytes",
@@ -75,6 +98,7 @@ class Connection(asyncio.Protocol):
         "_is_deaf",
         "_is_half_closed",
         "_is_paused",
+        "_is_proxy",
         "_kept_headers",
         "_known",
         "_owner",
@@ -87,21 +111,25 @@ class Connection(asyncio.Protocol):
         "in_request",
         "is_closing",
         "is_head_done",
+        "is_known",
         "method",
         "mode",
+        "peer",
         "pending",
         "transport",
         "url",
     )
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: Owner, address: str = "") -> None:
         self._owner = owner
         self._put = owner.inbox.put
         self._known = owner.known_heads.find
         self._parser: Any = None  # made for the first request that needs one
         self._feed: Any = None
         self.transport: asyncio.Transport | None = None
-        self.address = ""
+        self.peer = self.address = address
+        self.is_known = False  # a call on it had a right token
+        self._is_proxy = False
         self.url = b""
         self.body = b""
         self.method = b""
@@ -126,9 +154,11 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        peer = transport.get_extra_info("peername")
-        self.address = peer[0] if isinstance(peer, tuple) else ""
+        if not self.peer:
+            peer = transport.get_extra_info("peername")
+            self.peer = self.address = plain_address(peer[0]) if isinstance(peer, tuple) else ""
         owner = self._owner
+        self._is_proxy = owner.proxies.trusts(self.peer)
         self.began_ms = owner.tick_ms
         owner.connections.add(self)
         if len(owner.connections) > owner.settings.connections_max:
@@ -137,10 +167,14 @@ class Connection(asyncio.Protocol):
             else:
                 owner.note_unreadable(self, "too_many_connections", b"")
                 self.refuse("too_many_connections")
+        elif not self._is_proxy and not owner.limits.admits(self, self.peer):
+            owner.note_unreadable(self, "too_many_from_address", b"")
+            self.refuse("too_many_from_address")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._owner.inbox.empty()
         self._owner.connections.discard(self)
+        self._owner.limits.left(self, self.peer)
         self.transport = None
         self.is_closing = True
         self._parser = self._feed = None  # the parser holds this object's methods: a ring, broken here
@@ -180,6 +214,8 @@ class Connection(asyncio.Protocol):
         self.url, self.headers = known
         self.method = b"GET"
         self.mode = KEEP
+        if self._is_proxy:
+            self._find_origin()
         try:
             self._owner.handle(self)
         except Exception as error:
@@ -218,6 +254,7 @@ class Connection(asyncio.Protocol):
         if self.is_closing:
             raise Refused
         self.in_request = True
+        self.address = self.peer  # until its headers tell another
         self.began_ms = self._owner.tick_ms
 
     def on_url(self, url: bytes) -> None:
@@ -230,7 +267,9 @@ class Connection(asyncio.Protocol):
         if self._head_bytes > self._owner.settings.headers_bytes_max:
             self._refuse_now("headers_too_large")
         name = name.lower()
-        if name in _WANTED and not self.is_head_done:  # a trailer is no header
+        if (name in _WANTED or name in self._owner.wanted_headers) and not self.is_head_done:  # a trailer is no header
+            if name in PROXY_HEADERS and name in self.headers:
+                value = self.headers[name] + b"," + value  # each proxy may have added a line of its own
             self.headers[name] = value
 
     def on_headers_complete(self) -> None:
@@ -263,6 +302,8 @@ class Connection(asyncio.Protocol):
         if mode == CLOSE:
             self.is_closing = True
         self.mode = mode
+        if self._is_proxy:
+            self._find_origin()
         pending = self.pending
         try:
             owner.handle(self)
@@ -339,6 +380,11 @@ class Connection(asyncio.Protocol):
 
     # --- within --------------------------------------------------------------------------------------
 
+    def _find_origin(self) -> None:
+        proxies = self._owner.proxies
+        told = self.headers.get(proxies.header)
+        self.address = self.peer if told is None else proxies.origin(self.peer, told)
+
     def _crashed(self, error: Exception) -> None:
         self._owner.note_crash(self, error)
         self.respond(self._owner.answers.error("internal_error", self.mode))
@@ -393,7 +439,8 @@ class Connection(asyncio.Protocol):
         if self._is_deaf and not self._is_half_closed:
             self._is_half_closed = True
             self.began_ms = self._owner.tick_ms
-            self.transport.write_eof()
+            if self.transport.can_write_eof():  # TLS cannot: the client closes when it has read the answer
+                self.transport.write_eof()
         else:
             self.transport.close()
 

@@ -5,21 +5,41 @@ Owns: the paths and methods of a door. Reads the shelf; writes nothing but notes
 
 from collections.abc import Callable
 from hmac import compare_digest
-from typing import Any
-from urllib.parse import unquote
+from typing import Any, Protocol
+from urllib.parse import quote, unquote
 
 from waypost.doors.answers import Answers
 from waypost.doors.clicks import Clicks
+from waypost.doors.impressions import Impressions
+from waypost.doors.limits import Limits
+from waypost.doors.pages import Pages
 from waypost.doors.postbacks import Postbacks
 from waypost.doors.protocol import Connection
 from waypost.doors.refusals import RefusalLog
 from waypost.doors.shelf import Shelf
+from waypost.doors.touches import Touches
 from waypost.errors import ERRORS, WaypostError
-from waypost.stages.redirect import LinkPlan, query_value
+from waypost.model.ids import receipt_text
+from waypost.stages.call_auth import Caller
+from waypost.stages.redirect import LinkPlan, query_value, refused
 from waypost.telemetry.stats import Stats
 
+POSTBACK_ENDS = frozenset((b"postback", b"aff_lsr", b"aff_goal"))
+CLICK_OR_POSTBACK = frozenset((b"click.php", b"click"))  # Binom's: a postback if it names a conversion's click
+PAIR_PATHS = {b"/aff_c": (b"offer_id", b"aff_id"), b"/click": (b"offer_id", b"pid")}
 NOT_YET = {b"/postbacks": "many calls at once", b"/event": "app events"}
-_NOT_YET_FOLDERS = {b"/i/": "impressions", b"/postbacks/": "many calls at once", b"/event/": "app events"}
+_NOT_YET_FOLDERS = {b"/postbacks/": "many calls at once", b"/event/": "app events"}
+_PAGE_METHODS = (b"GET", b"POST", b"OPTIONS")
+_VISITS = (b"/c/", b"/c?", b"/i/", b"/b/")
+_FILE_KEPT = "Cache-Control: public, max-age=3600\r\n"
+
+
+class Take(Protocol):
+    """A desk's way of taking a touch: answers, or says why not with a code."""
+
+    def __call__(
+        self, connection: Connection, shelf: Shelf, plan: LinkPlan, link: bytes, query: bytes, *, test: bool
+    ) -> str: ...
 
 
 class Routes:
@@ -28,17 +48,27 @@ class Routes:
     def __init__(
         self,
         *,
+        touches: Touches,
         clicks: Clicks,
+        impressions: Impressions,
+        pages: Pages,
         postbacks: Postbacks,
         answers: Answers,
+        limits: Limits,
+        now_ms: Callable[[], float],
         operator_key: str,
         refusals: RefusalLog,
         stats: Stats,
         health: Callable[[], dict[str, Any]],
     ) -> None:
+        self._touches = touches
         self._clicks = clicks
+        self._impressions = impressions
+        self._pages = pages
         self._postbacks = postbacks
         self._answers = answers
+        self._limits = limits
+        self._now_ms = now_ms
         self._operator_key = operator_key.encode()
         self._refusals = refusals
         self._stats = stats
@@ -47,6 +77,10 @@ class Routes:
 
     def handle(self, connection: Connection) -> None:
         """Leads to exactly one answer, now or after a commit."""
+        shelf = self.shelf
+        if shelf is not None and shelf.hosts.has_inactive and not self._is_for_us(connection, shelf):
+            self.refuse(connection, "unknown_host")
+            return
         url = connection.url
         if url[:1] != b"/":
             url = _origin_form(url)
@@ -54,30 +88,90 @@ class Routes:
             url = url.partition(b"#")[0]
         path, _, query = url.partition(b"?")
         if path == b"/postback":
-            self._postback(connection, b"", query)
+            self._postback(connection, path, b"", query)
         elif path[:3] == b"/c/":
             self._click(connection, path[3:], query)
         elif path == b"/c":
             self._click(connection, b"", query)
         elif path[-9:] == b"/postback" and path.count(b"/") == 2:
-            self._postback(connection, path[1:-9], query)
+            self._postback(connection, path, path[1:-9], query)
+        elif path[:3] == b"/i/":
+            self._visit(connection, path[3:], query, self._impressions.take, (b"GET", b"HEAD"))
         elif path == b"/healthz":
             self._answer_health(connection)
+        elif not self._own_file(connection, path, query):
+            self._other(connection, path, query)
+
+    def _is_for_us(self, connection: Connection, shelf: Shelf) -> bool:
+        return shelf.hosts.of(connection.headers.get(b"host", b"")).is_active or connection.url == b"/healthz"
+
+    def _own_file(self, connection: Connection, path: bytes, query: bytes) -> bool:
+        """What pages and phones ask for, and what a host is given in the catalog; whether it was one of these."""
+        if path[:9] == b"/b/click/":
+            self._visit(connection, path[9:], query, self._pages.take_click, _PAGE_METHODS)
+        elif path == b"/b/goal":
+            begun = self._shelf_for(connection, _PAGE_METHODS, "a goal is GET or POST")
+            if begun is not None and (code := self._pages.take_goal(connection, begun[0], query, test=begun[1])):
+                self.refuse(connection, code)
+        elif path == b"/waypost.js":
+            self._pages.answer_script(connection)
+        elif self.shelf is None:
+            return False
+        else:
+            host = self.shelf.hosts.of(connection.headers.get(b"host", b""))
+            if path == b"/" and host.link:
+                self._click(connection, host.link, query)
+                return True
+            found = host.files.get(path)
+            if found is None:
+                return False
+            is_head = connection.method == b"HEAD"
+            connection.respond(self._answers.document(*found, connection.mode, headers=_FILE_KEPT, is_head=is_head))
+        return True
+
+    def _other(self, connection: Connection, path: bytes, query: bytes) -> None:
+        """The paths of other trackers' URLs (docs/aliases.md): their postbacks, with a key before them or not, and
+        their clicks. A path that is a link's name is that link's."""
+        token, _, last = path[1:].rpartition(b"/")
+        shelf = self.shelf
+        is_call = last in POSTBACK_ENDS or (last in CLICK_OR_POSTBACK and b"cnv_id=" in query)
+        if is_call and b"/" not in token:
+            self._postback(connection, path, token, query)
+        elif path in PAIR_PATHS and b"offer_id=" in query:
+            self._click(connection, b"", query, PAIR_PATHS[path])
+        elif path[1:] in CLICK_OR_POSTBACK and (key := query_value(query, b"key")):
+            self._click(connection, quote(key).encode(), query)
+        elif last and not token and shelf is not None and shelf.has_link(last):
+            self._click(connection, last, query)
         else:
             self.refuse(connection, "unknown_path", detail=_unknown(path))
 
     def refuse(self, connection: Connection, code: str, *, detail: str = "", allow: str = "") -> None:
-        """Answers with a code of `errors.py`; what is not the door's own want of something is noted."""
-        if ERRORS[code].http_status == 503:
+        """Answers with a code of `errors.py`; what is not the door's own want of something is noted, and limited."""
+        status = ERRORS[code].http_status
+        if status < 500 and (wait_s := self._limits.refused.take(connection.address, self._now_ms())):
+            self._limit(connection, wait_s, code)
+            return
+        if status == 503:
             self._stats.values["door_unavailable"] += 1
         else:
             self._stats.values["door_refused"] += 1
-            self._refusals.note(connection.address, code, connection.method, connection.url, detail)
+            address, url = connection.address, connection.url
+            if url.startswith(_VISITS) and self.shelf is not None:  # what a visitor sent is kept as a click's would be
+                address, url = self._touches.kept_request(address, url, self.shelf)
+            self._refusals.note(address, code, connection.method, url, detail)
         is_head = connection.method == b"HEAD"
         connection.respond(self._answers.error(code, connection.mode, is_head=is_head, detail=detail, allow=allow))
 
+    def _limit(self, connection: Connection, wait_s: int, detail: str) -> None:
+        """Answers 429: the address has asked too often for what it is not known to be entitled to."""
+        self._stats.values["door_limited"] += 1
+        self._refusals.note(connection.address, "too_many_requests", connection.method, connection.url, detail)
+        is_head = connection.method == b"HEAD"
+        connection.respond(self._answers.limited("too_many_requests", connection.mode, wait_s, is_head=is_head))
+
     def _shelf_for(
-        self, connection: Connection, methods: tuple[bytes, bytes], detail: str
+        self, connection: Connection, methods: tuple[bytes, ...], detail: str
     ) -> tuple[Shelf, bool] | None:
         """The shelf, and whether the request is a test; None if it was refused for method, catalog or test key."""
         if connection.method not in methods:
@@ -94,36 +188,78 @@ class Routes:
             return shelf, True
         return shelf, False
 
-    def _postback(self, connection: Connection, path_token: bytes, query: bytes) -> None:
+    def _refuse_call(self, connection: Connection, shelf: Shelf, caller: Caller, query: bytes) -> None:
+        """Answers a call that does not authenticate as the catalog says: with its code, or as if it were accepted."""
+        if not caller.hides and (wait_s := self._limits.refused.take(connection.address, self._now_ms())):
+            self._limit(connection, wait_s, caller.code)
+            return
+        self._stats.values["door_refused"] += 1
+        detail = caller.detail
+        if caller.hides:
+            receipt = receipt_text(self._postbacks.pretend(connection, caller, query))
+            detail = f"answered 200 with {receipt}"
+        self._refusals.note(
+            connection.address,
+            caller.code,
+            connection.method,
+            connection.url,
+            detail,
+            body=connection.body,
+            advertiser=shelf.name_of(caller.advertiser),
+        )
+        if not caller.hides:
+            connection.respond(self._answers.error(caller.code, connection.mode, detail=detail))
+
+    def _postback(self, connection: Connection, path: bytes, path_token: bytes, query: bytes) -> None:
         begun = self._shelf_for(connection, (b"GET", b"POST"), "a postback is GET or POST")
         if begun is None:
             return
         shelf, test = begun
-        if code := self._postbacks.take(connection, shelf, path_token, query, test=test):
-            self.refuse(connection, code)
+        refused = self._postbacks.take(connection, shelf, path, path_token, query, test=test)
+        if refused is not None:
+            self._refuse_call(connection, shelf, refused, query)
 
-    def _click(self, connection: Connection, name: bytes, query: bytes) -> None:
-        begun = self._shelf_for(connection, (b"GET", b"HEAD"), "a click is GET or HEAD")
+    def _click(
+        self, connection: Connection, name: bytes, query: bytes, pair: tuple[bytes, bytes] = (b"offer", b"partner")
+    ) -> None:
+        self._visit(connection, name, query, self._clicks.take, (b"GET", b"HEAD", b"POST"), pair)
+
+    def _visit(
+        self,
+        connection: Connection,
+        name: bytes,
+        query: bytes,
+        take: Take,
+        methods: tuple[bytes, ...],
+        pair: tuple[bytes, bytes] = (b"offer", b"partner"),
+    ) -> None:
+        """A touch of a link, or of the one that joins an offer and a partner, for the desk that takes it."""
+        begun = self._shelf_for(connection, methods, "a visit is " + " or ".join(m.decode() for m in methods))
         if begun is None:
             return
+        if self._limits.clicks.is_on and (wait_s := self._limits.clicks.take(connection.address, self._now_ms())):
+            self._limit(connection, wait_s, "visits")
+            return
         shelf, test = begun
-        plan = shelf.links.get(name) if name else self._pair(shelf, query)
+        plan = shelf.links.get(name) if name else self._pair(shelf, query, pair)
         if plan is None:
             plan = shelf.plan(name, unquote(name.decode("utf-8", "replace")))
         if plan.code:
             self.refuse(connection, plan.code, detail=plan.detail)
             return
         try:
-            self._clicks.redirect(connection, shelf, plan, query, test=test)
+            code = take(connection, shelf, plan, name, query, test=test)
+            if code:
+                self.refuse(connection, code)
         except WaypostError as error:
             code = "link_inactive" if error.code == "link_inactive" else "bad_target"
             self.refuse(connection, code, detail=error.detail)
 
-    def _pair(self, shelf: Shelf, query: bytes) -> LinkPlan:
-        offer = query_value(query, b"offer")
-        partner = query_value(query, b"partner")
+    def _pair(self, shelf: Shelf, query: bytes, names: tuple[bytes, bytes]) -> LinkPlan:
+        offer = query_value(query, names[0])
+        partner = query_value(query, names[1])
         if not offer or not partner:
-            return LinkPlan((), 0, "missing_link")
+            return refused("missing_link")
         key = f"/{offer}/{partner}".encode()  # no link's name begins with a slash
         return shelf.links.get(key) or shelf.plan_pair(key, offer, partner)
 

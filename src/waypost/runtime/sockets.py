@@ -4,6 +4,7 @@ Owns: how a port is taken. A socket of a door slot lives as long as its supervis
 a door is replaced wait in its backlog instead of being refused.
 Several slots share a port by SO_REUSEPORT (Linux `socket(7)`), which would also let another program of the same user
 join in silently; so the port is first bound without it, which fails if anybody listens there.
+`::` listens on every address of both families.
 Never accepts a connection: that is the role's part.
 """
 
@@ -72,15 +73,29 @@ def free_port(host: str, preferred: int) -> int:
     raise WaypostError("port_in_use", "no port is free", place=host)
 
 
+def url_of(scheme: str, host: str, port: int) -> str:
+    """The address of a door as a user types it."""
+    host = bare_host(host)
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def bare_host(host: str) -> str:
+    """A host without the brackets that an IPv6 address has in a URL."""
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
 def port_of(listener: socket.socket) -> int:
     """The port that a bound socket has."""
     return int(listener.getsockname()[1])
 
 
 def _bound(host: str, port: int, *, shared: bool) -> socket.socket:
+    host = bare_host(host)
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     listener = socket.socket(family, kind, protocol)
     try:
+        if family == socket.AF_INET6:  # `::` takes IPv4 as well; one address takes only its own
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != "::")
         # Without it a port is refused for a minute after a restart, because of old connections in TIME_WAIT.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
@@ -93,7 +108,7 @@ def _bound(host: str, port: int, *, shared: bool) -> socket.socket:
 
 
 def _explained(error: OSError, host: str, port: int) -> WaypostError:
-    place = f"{host}:{port}"
+    place = f"[{bare_host(host)}]:{port}" if ":" in host else f"{host}:{port}"
     if error.errno == errno.EADDRINUSE:
         return WaypostError("port_in_use", f"port {port} is taken by another program", place=place)
     hint = "use a port above 1023, or start with the right to bind it" if error.errno == errno.EACCES else ""

@@ -1,0 +1,86 @@
+"""How much one address may ask for without saying who it is: refused requests, clicks, connections.
+
+Owns: the buckets and counts by address; IPv6 counts by /64, which is what one customer has. Reads and writes nothing
+else. Never slows down a caller whose token is right: only requests that end in a refusal draw from a bucket (and clicks
+where the settings say so), and an address with a known caller may have any number of connections.
+Memory is bounded: of more addresses than `limited_addresses_max` the one that was quiet longest is forgotten, that is,
+gets a full bucket again.
+"""
+
+from ipaddress import IPv6Address
+from math import ceil
+from typing import Protocol
+
+from waypost.settings import DoorSettings
+
+
+class Known(Protocol):
+    """A connection."""
+
+    is_known: bool  # a call on it had a right token
+
+
+class Buckets:
+    """A token bucket an address."""
+
+    def __init__(self, per_s: int, burst: int, addresses_max: int) -> None:
+        self.is_on = per_s > 0
+        self._per_ms = per_s / 1000
+        self._burst = float(max(1, burst))
+        self._addresses_max = max(1, addresses_max)
+        self._buckets: dict[str, tuple[float, float]] = {}  # tokens, as of a time; the quiet longest first
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def take(self, address: str, now_ms: float) -> int:
+        """Takes one: 0, or the seconds after which there will be one again."""
+        if not self.is_on:
+            return 0
+        key = limited_by(address)
+        tokens, at_ms = self._buckets.pop(key, (self._burst, now_ms))
+        tokens = min(self._burst, tokens + max(0.0, now_ms - at_ms) * self._per_ms)
+        wait_s = 0 if tokens >= 1 else max(1, ceil((1 - tokens) / self._per_ms / 1000))
+        if len(self._buckets) >= self._addresses_max:
+            del self._buckets[next(iter(self._buckets))]
+        self._buckets[key] = (tokens - (not wait_s), now_ms)
+        return wait_s
+
+
+class Limits:
+    """The limits of a door. `now_ms` is monotonic, and the door's tick: nearer than a second it need not be."""
+
+    def __init__(self, settings: DoorSettings) -> None:
+        bound = settings.limited_addresses_max
+        self.refused = Buckets(settings.address_refused_per_s, settings.address_refused_burst, bound)
+        self.clicks = Buckets(settings.address_clicks_per_s, settings.address_clicks_burst, bound)
+        self._connections_max = settings.address_connections_max
+        self._connections: dict[str, set[Known]] = {}
+
+    def admits(self, connection: Known, address: str) -> bool:
+        """Counts a new connection; whether its address may have one more."""
+        if not self._connections_max:
+            return True
+        held = self._connections.setdefault(limited_by(address), set())
+        held.add(connection)
+        return len(held) <= self._connections_max or any(other.is_known for other in held)
+
+    def left(self, connection: Known, address: str) -> None:
+        """A connection that was counted has ended."""
+        key = limited_by(address)
+        held = self._connections.get(key)
+        if held is not None:
+            held.discard(connection)
+            if not held:
+                del self._connections[key]
+
+
+def limited_by(address: str) -> str:
+    """What an address is counted as: itself, or its /64."""
+    if ":" not in address:
+        return address
+    try:
+        number = int(IPv6Address(address.partition("%")[0]))
+    except ValueError:
+        return address
+    return f"{number >> 64:x}/64"

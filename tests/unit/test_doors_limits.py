@@ -1,0 +1,122 @@
+"""Limits by address: they fill up again, stay bounded, count a customer's /64 as one, and never meet a known caller."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.doors import Client, door_settings, running_door
+from waypost.doors.limits import Buckets, Limits, limited_by
+from waypost.doors.refusal_search import Wanted, search_refusals
+
+
+class Someone:
+    def __init__(self, *, is_known: bool = False) -> None:
+        self.is_known = is_known
+
+
+def test_a_bucket_gives_its_burst_and_then_so_many_a_second() -> None:
+    buckets = Buckets(10, 3, 100)
+    assert [buckets.take("a", 0) for _ in range(4)] == [0, 0, 0, 1]
+    assert buckets.take("b", 0) == 0
+    assert [buckets.take("a", 100), buckets.take("a", 100)] == [0, 1]
+    assert [buckets.take("a", 10_000) for _ in range(4)] == [0, 0, 0, 1]
+    assert Buckets(0, 0, 100).take("a", 0) == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 400), st.sampled_from("abcdef")), max_size=200), st.integers(1, 50))
+def test_no_address_ever_gets_more_than_burst_and_rate(acts: list[tuple[int, str]], per_s: int) -> None:
+    buckets = Buckets(per_s, 5, 100)
+    now, given_to = 0, dict.fromkeys("abcdef", 0)
+    for pause, address in acts:
+        now += pause
+        given_to[address] += not buckets.take(address, now)
+    assert max(given_to.values()) <= 5 + now * per_s / 1000 + 1e-6
+
+
+def test_the_address_that_was_quiet_longest_is_forgotten() -> None:
+    buckets = Buckets(1, 1, 3)
+    for address in "abc":
+        buckets.take(address, 0)
+    assert buckets.take("a", 1) == 1  # a is the newest now, b the oldest
+    buckets.take("d", 2)
+    assert len(buckets) == 3
+    assert [buckets.take(address, 3) for address in "acd"] == [1, 1, 1]
+    for nth in range(10_000):
+        buckets.take(str(nth), 4)
+    assert len(buckets) == 3
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("203.0.113.7", "203.0.113.7", True),
+        ("203.0.113.7", "203.0.113.8", False),
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("fe80::1%eth0", "fe80::2%eth1", True),
+        ("", "", True),
+        ("no:address", "no:address", True),
+    ],
+)
+def test_ipv6_counts_by_64(one: str, other: str, same: bool) -> None:
+    assert (limited_by(one) == limited_by(other)) is same
+
+
+def test_connections_are_counted_unless_a_known_caller_is_among_them() -> None:
+    limits = Limits(door_settings(address_connections_max=2).door)
+    first, second, third = Someone(), Someone(), Someone()
+    assert [limits.admits(one, "a") for one in (first, second, third)] == [True, True, False]
+    limits.left(third, "a")
+    assert limits.admits(Someone(), "b")
+    second.is_known = True
+    assert limits.admits(third, "a")
+    for one in (first, second, third):
+        limits.left(one, "a")
+    limits.left(first, "a")
+    assert list(limits._connections) == ["b"]
+
+
+def test_what_is_refused_is_limited_and_who_is_known_is_not(tmp_path: Path) -> None:
+    settings = door_settings(address_refused_per_s=1, address_refused_burst=3)
+    with running_door(tmp_path, settings=settings) as door:
+        asked = ["/nothing", "/postback?token=wrong", "/c/none", "/nothing", "/postback?token=wrong"]
+        answers = [door.get(path) for path in asked]
+        assert [answer.status for answer in answers] == [404, 403, 404, 429, 429]
+        assert answers[-1].json["error"] == "too_many_requests"
+        assert int(answers[-1].headers["retry-after"]) >= 1
+        for _ in range(20):
+            assert door.get("/postback?token=s3cret").status == 200
+            assert door.get("/c/demo").status == 302
+            assert door.get("/healthz").status == 200
+    assert door.stats.values["door_limited"] == 2
+    assert door.stats.values["door_refused"] == 3
+    limited = search_refusals(tmp_path, Wanted(code="too_many_requests"))
+    assert [(entry.address, entry.detail) for entry in limited] == [
+        ("127.0.0.1", "wrong_token"),
+        ("127.0.0.1", "unknown_path"),
+    ]
+
+
+def test_clicks_are_limited_where_the_settings_say_so(tmp_path: Path) -> None:
+    settings = door_settings(address_clicks_per_s=1, address_clicks_burst=2)
+    with running_door(tmp_path, settings=settings) as door:
+        assert [door.get("/c/demo").status for _ in range(4)] == [302, 302, 429, 429]
+        assert door.get("/postback?token=s3cret").status == 200
+        assert len(door.journal.frames) == 3
+
+
+def test_one_address_holds_so_many_connections(tmp_path: Path) -> None:
+    with running_door(tmp_path, settings=door_settings(address_connections_max=2)) as door:
+        held = [Client(door.address) for _ in range(3)]
+        answer = held[2].read()
+        assert (answer.status, answer.json["error"]) == (429, "too_many_from_address")
+        assert held[2].is_closed()
+        held[0].send(b"GET /postback?token=s3cret HTTP/1.1\r\n\r\n")
+        assert held[0].read().status == 200
+        held.append(Client(door.address))  # a known caller is there now
+        held[3].send(b"GET /healthz HTTP/1.1\r\n\r\n")
+        assert held[3].read().status == 200
+        for client in held:
+            client.close()
