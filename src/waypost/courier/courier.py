@@ -225,7 +225,7 @@ class Courier:
     # --- the cycle -----------------------------------------------------------------------------------
 
     def _land(self, reports: list[SendReport]) -> int:
-        """Turns reports into frames and outcomes; answers how many attempts ended."""
+        """Turns reports into frames and outcomes; answers how many reports there were."""
         if not reports:
             return 0
         now_ms = self._clock.now_ms()
@@ -253,7 +253,7 @@ class Courier:
                     lane.failed += 1
                     values["courier_retries" if outcome.result is SendResult.RETRY else "courier_given_up"] += 1
         values["courier_attempts"] += ended
-        return ended
+        return len(reports)
 
     def _token_landed(self, report: SendReport) -> list[SendReport]:
         """Sends what waited for a token; answers reports of what cannot be sent without it."""
@@ -488,7 +488,8 @@ class Courier:
         self._latency.roll()
         for lane in lanes:
             lane.latency.roll()
-        schedule.forget_idle()
+        if not self._landed and self._batch is None:  # what has landed will stand in its lane again
+            schedule.forget_idle()
 
 
 def _split(block: Block) -> list[bytes]:
