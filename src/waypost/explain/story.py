@@ -17,8 +17,19 @@ class Event(msgspec.Struct, kw_only=True, tag_field="event"):
     position: int = -1
 
 
+class SkippedOffer(msgspec.Struct):
+    """An offer that could not take a click, and why."""
+
+    offer: str
+    code: str
+    meaning: str
+
+
 class ClickEvent(Event, kw_only=True, tag="click"):
-    """A touch. `target` is where it was sent, as the catalog in force renders it; `is_stored`: in the click store."""
+    """A touch. `target` is where it was sent, as the catalog in force renders it; `is_stored`: in the click store.
+
+    `visitor` is what the door found out; `skipped` are the offers that could not take it.
+    """
 
     click_id: str
     kind: str
@@ -35,6 +46,10 @@ class ClickEvent(Event, kw_only=True, tag="click"):
     ip: str = ""
     user_agent: str = ""
     referrer: str = ""
+    mode: str = ""
+    visitor: dict[str, str] = {}
+    skipped: list[SkippedOffer] = []
+    marks: list[str] = []
 
 
 class CallEvent(Event, kw_only=True, tag="call"):

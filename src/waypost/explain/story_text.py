@@ -113,7 +113,10 @@ def _click(event: ClickEvent, console: Console) -> None:
         (
             ("click id", event.click_id),
             ("link", f"{event.link or '?'} (route {event.route}) of partner {event.partner or '?'}"),
-            ("offer", event.offer),
+            ("offer", event.offer or "none could take it"),
+            ("passed over", "\n".join(f"{one.offer}: {one.meaning} ({one.code})" for one in event.skipped)),
+            ("visitor", "  ".join(f"{name}={value}" for name, value in event.visitor.items())),
+            ("came", ", ".join(part for part in (event.mode, *event.marks) if part)),
             ("parameters", "  ".join(f"{name}={value}" for name, value in event.parameters.items())),
             ("target", event.target),
             ("from", "  ".join(part for part in (event.ip, event.user_agent, event.referrer) if part)),

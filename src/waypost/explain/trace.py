@@ -25,6 +25,7 @@ from waypost.explain.story import (
     PostbackEvent,
     RuleLine,
     SetAsideEvent,
+    SkippedOffer,
     Story,
 )
 from waypost.model.frames import Auth, Conversion, SendResult
@@ -34,6 +35,7 @@ from waypost.ports.lanes import ItemState, LaneItem
 from waypost.stages.archive_rows import Row
 from waypost.stages.checks import CHECKS, OTHER_CODES
 from waypost.stages.intake import decode_pairs
+from waypost.stages.targeting import skip_meaning
 
 _RESULTS = {"p": "pass", "f": "fail", "s": "skip"}
 _STATES = {ItemState.QUEUED: "queued", ItemState.IN_FLIGHT: "in flight", ItemState.DEAD: "dead"}
@@ -176,6 +178,7 @@ class _Teller:
         version = row["catalog"]
         route = self._names.route(version, row["route"])
         clicks = self._sources.clicks
+        visitor = msgspec.json.decode(row["visitor"] or "{}", type=dict[str, str])
         return [
             ClickEvent(
                 at_ms=row["ms"],
@@ -188,7 +191,7 @@ class _Teller:
                 partner=self._names.partner_name(version, route.partner) if route is not None else "",
                 route=row["route"],
                 parameters=decode_pairs(row["query"]),
-                target=self._names.target(version, route, text, row["query"]) if route is not None else "",
+                target=self._names.target(version, route, text, row["query"], visitor) if route is not None else "",
                 catalog=version,
                 door=row["door"],
                 is_stored=clicks is not None and bool(clicks.get_many([key])),
@@ -196,6 +199,13 @@ class _Teller:
                 ip=row["ip"],
                 user_agent=_printable(row["user_agent"]),
                 referrer=_printable(row["referrer"]),
+                mode=row["mode"] or "",
+                visitor=visitor,
+                skipped=[
+                    SkippedOffer(self._names.offer_name(version, one["offer"]), one["code"], skip_meaning(one["code"]))
+                    for one in row["skipped"] or ()
+                ],
+                marks=list(row["marks"] or ()),
             )
         ]
 

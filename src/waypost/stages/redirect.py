@@ -19,11 +19,10 @@ from waypost.errors import WaypostError
 from waypost.macros.names import VISITOR, is_personal
 from waypost.macros.template import Position, Template, compile_applied
 from waypost.stages.deep_links import AppPlan, Apps
-from waypost.stages.rotation import IN_ORDER, Rotation, Skipped
-from waypost.stages.targeting import Gate, Visit
+from waypost.stages.rotation import BY_WEIGHT, IN_ORDER, Rotation, Skipped
+from waypost.stages.targeting import LINK_PREFIX, Gate, Visit
 
 CLICK_PREFIX = "click."
-LINK_PREFIX = "link_"  # before the code of a refusal by the link's own targeting
 _KNOWN_AT_ONCE = frozenset({"click_id", "link", "offer", "partner"})
 
 NO_FACTS: Mapping[str, str] = {}
@@ -49,6 +48,7 @@ class TargetPlan(NamedTuple):
     hides_referrer: bool = False
     advertiser: int = 0
     apps: Apps | None = None
+    is_fallback: bool = False  # not one of the link's targets
 
 
 NO_TARGETS: Rotation[TargetPlan] = Rotation(())
@@ -90,7 +90,8 @@ def plan_link(view: CatalogView, link: Link, templates: dict[int, Template], *, 
         return refused("link_inactive")
     planner = _Planner(view, link, partner.name, templates)
     targets = planner.all(target for target in link.targets if not offer or target.offer == offer)
-    behind = [Rotation(planner.all(link.fallbacks), IN_ORDER), *(Rotation(planner.all(group)) for group in link.groups)]
+    levels = ((link.fallbacks, IN_ORDER), *((group, BY_WEIGHT) for group in link.groups))
+    behind = [Rotation((plan._replace(is_fallback=True) for plan in planner.all(level)), by) for level, by in levels]
     asked = tuple(rotation for rotation in behind if rotation.candidates)
     last = planner.last() if link.unplaced else None
     if targets or asked or (last is not None and link.default):

@@ -11,7 +11,6 @@ A fact that is not known is an empty text: it is in no list, so `country: [DE]` 
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -19,13 +18,34 @@ from waypost.catalog.model import Facet, Schedule, Targeting
 from waypost.errors import WaypostError
 from waypost.macros.expression import Expression, compile_expression, has_form
 from waypost.macros.names import VISITOR
+from waypost.stages.addresses import AllowList
 from waypost.stages.intake import decode_pairs
 
 _REMEMBERED_MAX = 10_000
 _MINUTE_MS = 60_000
 _CLICK_PREFIX = "click."
+LINK_PREFIX = "link_"  # before the codes of what a link says of its target; an offer's own have none
+
+_MEANINGS = {
+    "inactive": "the offer or its advertiser is not active",
+    "not_started": "its `starts` has not come",
+    "expired": "its `ends` has passed",
+    "schedule": "outside its hours",
+    "condition": "its `if` does not hold",
+    "cap_reached": "a cap has no room left",
+    "returning": "it wants visitors that are new, or that were here before",
+    "bot": "it takes no programs, or nothing else",
+    "ip": "the address is not in its networks, or is excluded",
+}
 
 Test = Callable[[str], bool]
+
+
+def skip_meaning(code: str) -> str:
+    """A code of `Click.skipped` in words; the codes of a link's own targeting begin with `link_`."""
+    name = code.removeprefix(LINK_PREFIX)
+    text = _MEANINGS.get(name, f"its targeting leaves this {name} out")
+    return f"{text} (the link's rule)" if name != code else text
 
 
 class Visit:
@@ -228,18 +248,7 @@ def _cut(version: tuple[int, ...], like: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _network_test(values: tuple[str, ...]) -> Test:
-    networks = [ip_network(value) for value in values]
-
-    def test(value: str) -> bool:
-        try:
-            address = ip_address(value.partition("%")[0])
-        except ValueError:
-            return False
-        if address.version == 6 and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        return any(address in network for network in networks)
-
-    return test
+    return AllowList(values).permits
 
 
 _TESTS: dict[str, Callable[[tuple[str, ...]], Test]] = {

@@ -5,7 +5,6 @@ writes nothing but its counters and the log. Never keeps who asked: an address l
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 from waypost.engines.visitors.agents import USER_AGENT_BYTES_MAX, UserAgents
@@ -75,7 +74,7 @@ class LocalVisitors:
         if city is not None:
             facts = place_of(city.look(address))
             if facts:
-                facts["geo"] = datetime.fromtimestamp(city.built_s, UTC).strftime("%Y%m%d")
+                facts["geo"] = city.built
         if isp is not None and (name := network_of(isp.look(address))):
             facts["isp"] = name
         if len(self._same) >= _INTERNED_MAX:

@@ -8,6 +8,7 @@ Records of MaxMind's GeoIP2 and GeoLite2 (City, Country, ISP, ASN) and of files 
 """
 
 import contextlib
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +37,7 @@ class GeoFile:
         self._refused: _Stamp | None = None
         self._reader: maxminddb.Reader | None = None
         self.built_s = 0  # when it was built; 0 while none is in use
+        self.built = ""  # the day of it, in the form that facts have
 
     def look(self, address: str) -> dict[str, Any]:
         """The record of an address; empty if there is none, or if this is no address."""
@@ -68,6 +70,7 @@ class GeoFile:
             raise WaypostError("bad_geo_file", str(error) or type(error).__name__, place=str(self.file)) from error
         self._stamp, self._reader = stamp, reader  # the old one is unmapped when its last look-up has ended
         self.built_s = int(reader.metadata().build_epoch)
+        self.built = datetime.fromtimestamp(self.built_s, UTC).strftime("%Y%m%d")
         return True
 
     def _now(self) -> _Stamp | None:
