@@ -18,6 +18,7 @@ from waypost.model.ids import FLAG_TEST, FLAG_UNRECORDED, ClickId, ClickKey
 from waypost.model.money import Money
 from waypost.stages.addresses import AllowList
 from waypost.stages.call_auth import token_names
+from waypost.stages.click_names import add_ours
 from waypost.stages.intake import NO_CALL, Aliases, Call, decode_body, decode_pairs
 from waypost.stages.terms import NOTHING, Amount, owed, parse_amounts, revenue_of
 
@@ -70,9 +71,11 @@ class Case(msgspec.Struct, gc=False):
 
     @property
     def touch(self) -> dict[str, str]:
-        """The click's parameters; decoded when first asked for."""
+        """The click's parameters, with our names beside the partner's; decoded when first asked for."""
         if self.touched is None:
             self.touched = decode_pairs(self.click.query) if self.click is not None else {}
+            if self.partner is not None and self.partner.click_names:
+                add_ours(self.touched, self.partner.click_names)
         return self.touched
 
     @property
