@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from socket import socket
 from tempfile import TemporaryFile
@@ -33,6 +34,13 @@ if TYPE_CHECKING:
 OPERATOR_SOURCE = "operator"
 _APPLY_WAIT_MS = 10_000
 _Store = TypeVar("_Store")
+_MODULES = {
+    "door": ("doors.door", "engines.sqlite.journal", "engines.sqlite.catalog"),
+    "pipeline": ("runtime.pipeline", "engines.sqlite.ledger", "engines.sqlite.click_store", "engines.sqlite.journal"),
+    "courier": ("courier.courier", "courier.curl", "engines.sqlite.lanes", "engines.sqlite.journal"),
+    "archivist": ("runtime.archivist", "engines.parquet.archive", "engines.sqlite.ledger", "engines.sqlite.journal"),
+    "console": ("console.server",),
+}
 
 
 class Role(NamedTuple):
@@ -80,18 +88,34 @@ def data_lock(layout: Layout) -> Iterator[None]:
         yield
 
 
+def data_lock_holder(layout: Layout) -> int:
+    """The pid of the `waypost run` on this folder. Raises WaypostError `not_running` if there is none."""
+    from waypost.engines.local.keyring import lock_holder
+
+    holder = lock_holder(layout.lock)
+    if not holder:
+        raise WaypostError("not_running", place=str(layout.root))
+    return holder
+
+
 @contextmanager
-def role_lock(layout: Layout, name: str) -> Iterator[None]:
-    """Held by a role while it works: one process of a name. Raises `data_in_use` or `door_in_use`."""
+def role_lock(layout: Layout, name: str, *, wait: bool = False) -> Iterator[None]:
+    """Held by a role while it works: one process of a name. Raises `data_in_use` or `door_in_use`, unless it waits."""
     from waypost.engines.local.keyring import door_lock, process_lock
 
     kind, _, number = name.partition("-")
     if kind == "door":
-        with door_lock(layout, int(number)):
+        with door_lock(layout, int(number), wait=wait):
             yield
     else:
-        with process_lock(layout.run / f"{name}.lock", detail=f"another {name} runs on this data folder"):
+        with process_lock(layout.run / f"{name}.lock", detail=f"another {name} runs on this data folder", wait=wait):
             yield
+
+
+def load_role(kind: str) -> None:
+    """Imports what the role's builder imports: for a successor that waits to take over at once."""
+    for module in _MODULES[kind]:
+        import_module(f"waypost.{module}")
 
 
 def wait_for_roles(layout: Layout, names: Sequence[str], clock: SystemClock, wait_ms: int) -> None:

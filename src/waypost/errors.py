@@ -176,6 +176,8 @@ ERRORS: dict[str, ErrorSpec] = {
     "bad_certificate": ErrorSpec(
         0, False, "a certificate or its key cannot be used", "see the file; what was in force goes on"
     ),
+    "not_running": ErrorSpec(0, True, "no `waypost run` works on this data folder", "start it, or check --data"),
+    "not_replaced": ErrorSpec(0, True, "a role was not replaced; the process that worked goes on", "see its log"),
     "role_crashed": ErrorSpec(0, True, "a role died and is started again", "see its log"),
 }
 

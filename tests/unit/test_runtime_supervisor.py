@@ -1,5 +1,6 @@
 """The supervisor on real, tiny processes: restarts, order of the drain, bounds, hand-over of a listening socket."""
 
+import itertools
 import os
 import signal
 import socket
@@ -15,14 +16,14 @@ from support.fake_roles import fake_role
 from waypost.engines.local.clock import SystemClock
 from waypost.runtime.roles import RoleProcess, RoleSpec, RoleState
 from waypost.runtime.sockets import open_listeners, port_of
-from waypost.runtime.supervisor import Supervisor
+from waypost.runtime.supervisor import REPLACE_FILE, Supervisor
 from waypost.settings import SupervisorSettings, load_settings
 from waypost.telemetry.stats import Stats, read_snapshots
 
 
 @pytest.fixture(autouse=True)
 def signals_restored() -> Iterator[None]:
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP)
     before = [signal.getsignal(number) for number in numbers]
     yield
     signal.set_wakeup_fd(-1)
@@ -73,6 +74,7 @@ class House:
 
         # A signal that comes before the supervisor listens, or after it has ended, must not end the tests' process.
         before = signal.signal(signal.SIGTERM, lambda *_: None)
+        signal.signal(signal.SIGHUP, lambda *_: None)
         watcher = threading.Thread(target=watch)
         watcher.start()
         try:
@@ -179,6 +181,110 @@ def test_no_connection_fails_while_a_door_is_replaced(house: House) -> None:
     assert len(answers) == 100
     assert all(answers)
     assert len(set(answers)) == 3
+
+
+def ask_to_replace(house: House, *names: str) -> None:
+    if names:
+        (house.run / REPLACE_FILE).write_text("\n".join(names))
+    os.kill(os.getpid(), signal.SIGHUP)
+
+
+def drive(port: int) -> str:
+    """One user; answers the pid of the door that answered."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"hello")
+        return connection.recv(64).decode()
+
+
+def test_a_door_is_replaced_by_a_successor_that_was_ready_before(house: House) -> None:
+    (listener,) = open_listeners("127.0.0.1", 0, 1)
+    answers: list[str] = []
+
+    def use() -> bool:
+        answers.append(drive(port_of(listener)))
+        if len(answers) == 20:
+            ask_to_replace(house)
+        return len(set(answers)) == 2 and house.stats.values["role_replacements"] == 1
+
+    with listener:
+        house.run_until([house.role("door-0", 0, "door", listener.fileno())], use)
+    assert all(answers)
+    assert len(starts(house.events(), "door-0")) == 2
+    events = [event.split()[1] for event in house.events()]
+    assert events[:5] == ["start", "standby", "term", "end", "start"], "nobody is asked to end before that"
+    shown = house.stats.details["roles"]["door-0"]
+    assert (shown["replaced"], shown["restarts"]) == (1, 0)
+
+
+def test_roles_are_replaced_one_by_one_doors_first(house: House) -> None:
+    names = ["console", "pipeline", "door-0", "door-1", "courier-0"]
+    roles = [house.role(name, stage) for name, stage in zip(names, [4, 1, 0, 0, 2], strict=True)]
+    asked: list[int] = []
+
+    def replaced() -> bool:
+        if not asked and all(starts(house.events(), name) for name in names):
+            asked.append(1)
+            ask_to_replace(house)
+        return house.stats.values["role_replacements"] == len(names)
+
+    house.run_until(roles, replaced)
+    after = house.events()[len(names) :]
+    order = ["door-0", "door-1", "pipeline", "courier-0", "console"]
+    assert [event.split()[0] for event in after if event.endswith("standby")] == order
+    for first, second in itertools.pairwise(order):
+        assert after.index(f"{first} end") < after.index(f"{second} standby")
+    assert house.stats.details["replacing"] == []
+    assert not (house.run / REPLACE_FILE).exists()
+
+
+def test_only_the_roles_that_were_named_are_replaced(house: House) -> None:
+    names = ["door-0", "door-1", "pipeline", "console"]
+    asked: list[int] = []
+
+    def replaced() -> bool:
+        if not asked and all(starts(house.events(), name) for name in names):
+            asked.append(1)
+            ask_to_replace(house, "door", "console")
+        return house.stats.values["role_replacements"] == 3
+
+    house.run_until([house.role(name, 0) for name in names], replaced)
+    assert len(starts(house.events(), "pipeline")) == 1
+    assert {name: house.stats.details["roles"][name]["replaced"] for name in names} == {
+        "door-0": 1, "door-1": 1, "pipeline": 0, "console": 1,
+    }  # fmt: skip
+
+
+def test_a_successor_that_does_not_come_up_leaves_the_old_one_at_work(house: House) -> None:
+    (listener,) = open_listeners("127.0.0.1", 0, 1)
+    answers: list[str] = []
+    roles = [house.role("door-0", 0, "door, no successor", listener.fileno()), house.role("pipeline", 1)]
+
+    def use() -> bool:
+        answers.append(drive(port_of(listener)))
+        if len(answers) == 5:
+            ask_to_replace(house)
+        return house.stats.details.get("replacement_failed") == "door-0" and len(answers) > 20
+
+    with listener:
+        house.run_until(roles, use)
+    assert len(set(answers)) == 1
+    assert len(starts(house.events(), "pipeline")) == 1, "what kept the first from coming up might keep the others"
+    assert house.stats.values["role_replacements"] == house.stats.values["role_restarts"] == 0
+
+
+def test_a_role_that_does_not_give_way_is_killed_within_the_bound(tmp_path: Path) -> None:
+    house = House(tmp_path, drain_ms=400)
+    asked: list[int] = []
+
+    def replaced() -> bool:
+        if not asked and starts(house.events(), "pipeline"):
+            asked.append(1)
+            ask_to_replace(house)
+        return house.stats.values["role_replacements"] == 1
+
+    house.run_until([house.role("pipeline", 1, "stubborn")], replaced)
+    assert house.stats.values["role_replacements"] == 1
+    assert house.stats.values["role_restarts"] == 0
 
 
 def _role(house: House, settings: SupervisorSettings) -> RoleProcess:

@@ -1,7 +1,8 @@
 """`waypost door|pipeline|courier|archivist|console`: one role as a command of its own.
 
-Owns: the life of a role's process: follow the supervisor, take the role's lock, publish counters, work until asked
-to stop. `waypost run` starts the same commands, and hands the listening socket by `--fd`.
+Owns: the life of a role's process: follow the supervisor, take the role's lock (a successor waits for it, with all
+imported), publish counters, work until asked to stop. `waypost run` starts the same commands, and hands the listening
+socket by `--fd`.
 Never builds anything itself: that is `assembly.py`.
 """
 
@@ -141,14 +142,15 @@ def console(
 def _role(name: str, data: Path, catalog: Path | None) -> "Iterator[Role]":
     """Everything around a role's work; ends the process at once if the supervisor is dead already."""
     from waypost import assembly
-    from waypost.runtime.process import follow_supervisor
+    from waypost.runtime.process import follow_supervisor, stand_by
     from waypost.telemetry.log import configure
 
     if not follow_supervisor():
         sys.exit(0)
     configure(name)
     role = assembly.open_role(data, name)
-    with assembly.role_lock(role.layout, name):
+    is_successor = stand_by(lambda: assembly.load_role(name.partition("-")[0]))
+    with assembly.role_lock(role.layout, name, wait=is_successor):
         if catalog is not None:
             assembly.apply_catalog_with_journal(catalog, role.layout, role.settings)
         yield role

@@ -40,7 +40,17 @@ class Waiting(Protocol):
 class Batch:
     """Frames that will be committed together, and answers in the order in which they are due."""
 
-    __slots__ = ("answers", "clicks", "frames", "is_given_up", "is_written", "size", "views", "waits_since_ms", "watermark_ms")
+    __slots__ = (
+        "answers",
+        "clicks",
+        "frames",
+        "is_given_up",
+        "is_written",
+        "size",
+        "views",
+        "waits_since_ms",
+        "watermark_ms",
+    )
 
     def __init__(self) -> None:
         self.frames: list[bytes] = []
@@ -90,14 +100,16 @@ class GroupCommit:
         self._thread.start()
         self._look_for_overdue()
 
-    def stop(self, wait_s: float) -> None:
-        """Ends the thread after the jobs it has, if they end in that time; call when nothing waits any more."""
+    def stop(self, wait_s: float) -> bool:
+        """Ends the thread after the jobs it has; call when nothing waits any more. False: they did not end in time."""
         if self._watch is not None:
             self._watch.cancel()
         self._jobs.put(None)
         self._thread.join(wait_s)
         if self._thread.is_alive():
             self._log.error("journal_thread_left", waited_s=wait_s)
+            return False
+        return True
 
     @property
     def is_full(self) -> bool:

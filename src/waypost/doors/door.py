@@ -56,7 +56,7 @@ GC_THRESHOLD = 50_000
 _TICKS_PER_TIMEOUT = 4
 _TICK_MS_MAX = 1000
 _DRAIN_GRACE_MS = 300  # in which a silent keep-alive connection may still bring a request, and be told to close
-_DRAIN_STEP_MS = 20
+_DRAIN_STEP_MS = 5
 
 
 class Door:
@@ -158,7 +158,7 @@ class Door:
     # --- life ----------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Serves until SIGTERM or SIGINT (or `stop`), then drains. The journal stays open: it is the caller's."""
+        """Serves until SIGTERM or SIGINT (or `stop`), then drains, and closes the journal for a successor to open."""
         in_main = threading.current_thread() is threading.main_thread()
         switch_interval_s = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -213,7 +213,8 @@ class Door:
             timer.cancel()
         await asyncio.gather(*timers, return_exceptions=True)
         self._loop = None
-        self.commit.stop(self._drain_ms / 2000)
+        if self.commit.stop(self._drain_ms / 2000):
+            self._journal.close()
         self._refusals.close()
         if self._routes.shelf is not None:
             self._routes.shelf.close()
@@ -244,16 +245,26 @@ class Door:
         return acceptor
 
     async def _drain(self, servers: Sequence[asyncio.Server | Acceptor]) -> None:
-        """Takes no new connection, answers what is in hand, and ends each connection at a request's end."""
-        for server in servers:
-            server.close()
+        """Answers what is in hand, and ends each connection at a request's end; then takes no new one.
+
+        New ones are taken until those that were there have been told to close, or have been silent for the grace:
+        what waits for a successor is then only what comes while the last answers go out.
+        """
         self.is_draining = True
         self.known_heads.close()
         begun_ms = self._clock.monotonic_ms()
+        before = set(self.connections)
+        while before & self.connections and self._clock.monotonic_ms() - begun_ms <= _DRAIN_GRACE_MS:
+            await asyncio.sleep(_DRAIN_STEP_MS / 1000)
+        for server in servers:
+            server.close()
+        for connection in before & self.connections:
+            connection.close_politely()
+        closed_ms = self._clock.monotonic_ms()
         while self.connections or not self.commit.is_idle or any(acceptor.under_way for acceptor in self._acceptors):
             self.inbox.empty()
-            waited_ms = self._clock.monotonic_ms() - begun_ms
-            if waited_ms > self._drain_ms:
+            waited_ms = self._clock.monotonic_ms() - closed_ms
+            if self._clock.monotonic_ms() - begun_ms > self._drain_ms:
                 for acceptor in self._acceptors:
                     acceptor.abort()
                 for connection in list(self.connections):

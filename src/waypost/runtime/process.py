@@ -11,10 +11,11 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 from waypost.ports.clock import Clock
-from waypost.runtime.roles import SUPERVISOR_VARIABLE
+from waypost.runtime.roles import STANDBY_VARIABLE, SUPERVISOR_VARIABLE
 from waypost.telemetry.log import logger
 from waypost.telemetry.stats import Stats
 
@@ -35,6 +36,18 @@ def follow_supervisor() -> bool:
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     return os.getppid() == int(supervisor)
+
+
+def stand_by(load: Callable[[], None]) -> bool:
+    """For the successor of a process that still works: loads what it will need, and tells the supervisor that it is
+    ready to take over. False, and nothing done, for a process that takes over from nobody."""
+    descriptor = os.environ.pop(STANDBY_VARIABLE, "")
+    if not descriptor.isdigit():
+        return False
+    load()
+    os.write(int(descriptor), b"ready\n")
+    os.close(int(descriptor))
+    return True
 
 
 def collect_rarely() -> None:

@@ -1,8 +1,9 @@
-"""The supervisor: keeps every role running, applies catalog changes, and drains all in order at the end.
+"""The supervisor: keeps every role running, replaces them one by one when asked, applies catalog changes, and drains
+all in order at the end.
 
-Owns: the roles' processes, the signals SIGTERM, SIGINT and SIGCHLD of this process, its own snapshot
-(DATA/run/supervisor.json). Reads: the roles' snapshots. Listening sockets are bound by its caller and handed to each
-process of a role by number.
+Owns: the roles' processes, the signals SIGTERM, SIGINT, SIGHUP and SIGCHLD of this process, its own snapshot
+(DATA/run/supervisor.json). Reads: the roles' snapshots, and DATA/run/replace, which names what a SIGHUP is to replace
+(all roles if it is not there). Listening sockets are bound by its caller and handed to each process by number.
 Never does a role's work, and never blocks longer than one process start takes.
 
 Order of the end: doors, so that nothing new comes in; the pipeline, once it has read what they wrote; the courier;
@@ -12,6 +13,7 @@ the archivist, once all is archived; the console last, so that the drain can be 
 import os
 import select
 import signal
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -19,12 +21,13 @@ from typing import Any
 
 from waypost.ports.clock import Clock
 from waypost.runtime.catalog_watch import ApplyResult, CatalogWatch
-from waypost.runtime.roles import RoleProcess, RoleSpec, RoleState
+from waypost.runtime.roles import Replacement, RoleProcess, RoleSpec, RoleState
 from waypost.settings import SupervisorSettings
 from waypost.telemetry.log import logger
 from waypost.telemetry.stats import Stats, read_snapshots
 
 _TICK_MS = 100.0
+REPLACE_FILE = "replace"  # in DATA/run: names of roles, one a line
 
 
 class Supervisor:
@@ -51,6 +54,10 @@ class Supervisor:
         self._ready_text = ready_text
         self._log = logger("supervisor")
         self._stops = 0  # how often we were asked to end; the second time nothing is waited for
+        self._is_asked_to_replace = False
+        self._to_replace: deque[RoleProcess] = deque()
+        self._replacing: RoleProcess | None = None
+        self._had_terminal = os.isatty(0)
         self._next_status_ms = 0.0
         self._ready = False
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -78,6 +85,8 @@ class Supervisor:
         self._wait(_TICK_MS)
         now = self._clock.monotonic_ms()
         self._keep_running(now)
+        if not self._stops:
+            self._replace(now)
         if self._catalog is not None and not self._stops:
             self._note_catalog(self._catalog.step(now))
         if now >= self._next_status_ms:
@@ -101,6 +110,47 @@ class Supervisor:
                 role.restart(now)
                 self._stats.add("role_restarts")
                 self._log.warning("role started again", name=role.spec.name, restarts=role.restarts, pid=role.pid)
+
+    def _replace(self, now: float) -> None:
+        """Replaces roles, one at a time and in the order of the drain: doors first."""
+        if self._is_asked_to_replace:
+            self._is_asked_to_replace = False
+            self._to_replace.extend(role for role in self._asked_for() if role not in self._to_replace)
+            self._show_replacing()
+            (self._run_folder / REPLACE_FILE).unlink(missing_ok=True)  # gone: it is taken, and shown
+        if self._replacing is None:
+            if not self._to_replace:
+                return
+            self._replacing = self._to_replace.popleft()
+            self._replacing.begin_replacement(now)
+            return
+        role, name = self._replacing, self._replacing.spec.name
+        outcome = role.step_replacement(now)
+        if outcome is Replacement.FAILED:
+            self._to_replace.clear()  # what keeps this one from coming up might keep the others
+            self._stats.details["replacement_failed"] = name
+            self._log.error("role not replaced: its successor did not come up", name=name, last_words=role.last_words())
+        elif outcome is Replacement.DONE:
+            self._stats.add("role_replacements")
+            self._log.info("role replaced", name=name, pid=role.pid)
+        else:
+            return
+        self._replacing = None
+        self._show_replacing()
+
+    def _asked_for(self) -> list[RoleProcess]:
+        try:
+            names = set((self._run_folder / REPLACE_FILE).read_text("utf-8").split())
+        except OSError:
+            names = set()
+        self._stats.details.pop("replacement_failed", None)
+        roles = sorted(self._roles, key=lambda role: role.spec.stage)
+        return [role for role in roles if not names or role.spec.name in names or _kind(role) in names]
+
+    def _show_replacing(self) -> None:
+        waiting = [self._replacing, *self._to_replace]
+        self._stats.details["replacing"] = [role.spec.name for role in waiting if role is not None]
+        self._publish()
 
     def _drain(self) -> int:
         """Ends the stages in order; answers how many roles had to be killed."""
@@ -147,15 +197,25 @@ class Supervisor:
     def _take_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_stop)
+        signal.signal(signal.SIGHUP, self._on_hangup)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)  # wakes `_wait`: a death is noticed at once
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         self._stops += 1
 
+    def _on_hangup(self, number: int, frame: FrameType | None) -> None:
+        if self._had_terminal and not os.isatty(0):
+            self._stops += 1  # the terminal was closed
+        else:
+            self._is_asked_to_replace = True
+
     def _wait(self, duration_ms: float) -> None:
-        """Until a signal comes, at most so long."""
-        select.select([self._wake_read], [], [], duration_ms / 1000)
+        """Until a signal or a successor's word comes, at most so long."""
+        awaited = [self._wake_read]
+        if self._replacing is not None and self._replacing.ready_fd >= 0:
+            awaited.append(self._replacing.ready_fd)
+        select.select(awaited, [], [], duration_ms / 1000)
         try:
             while os.read(self._wake_read, 4096):
                 pass
@@ -163,5 +223,15 @@ class Supervisor:
             return
 
 
+def _kind(role: RoleProcess) -> str:
+    return role.spec.name.partition("-")[0]
+
+
 def _shown(role: RoleProcess) -> dict[str, Any]:
-    return {"pid": role.pid, "state": str(role.state), "restarts": role.restarts, "exit_code": role.exit_code}
+    return {
+        "pid": role.pid,
+        "state": str(role.state),
+        "restarts": role.restarts,
+        "replaced": role.replaced,
+        "exit_code": role.exit_code,
+    }

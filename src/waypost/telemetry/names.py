@@ -93,6 +93,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("catalog_version", "gauge", "catalog version in use"),
     Metric("catalog_refused", "counter", "catalog versions that were refused as broken"),
     Metric("role_restarts", "counter", "times the supervisor started a role again"),
+    Metric("role_replacements", "counter", "times the supervisor replaced a role's process by a successor"),
     Metric("errors", "counter", "errors that a role survived"),
 )
 

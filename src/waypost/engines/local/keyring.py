@@ -80,11 +80,11 @@ def load_or_create_operator_key(layout: Layout) -> str:
 
 
 @contextmanager
-def process_lock(path: Path, code: str = "data_in_use", detail: str = "") -> Iterator[None]:
+def process_lock(path: Path, code: str = "data_in_use", detail: str = "", *, wait: bool = False) -> Iterator[None]:
     """Holds an exclusive lock on `path` inside the `with`; the kernel drops it if the process dies.
 
-    Raises WaypostError `code`, with the holder's pid, if another process (or another open of it) has the lock;
-    `data_unwritable` if the file cannot be made.
+    With `wait` it waits for whoever has it. Raises WaypostError `code`, with the holder's pid, if another process (or
+    another open of it) has the lock; `data_unwritable` if the file cannot be made.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def process_lock(path: Path, code: str = "data_in_use", detail: str = "") -> Ite
         raise WaypostError("data_unwritable", str(error), place=str(path)) from error
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
             raise WaypostError(code, f"{detail or 'it is in use'}: held by pid {holder}", place=str(path)) from error
@@ -104,15 +104,30 @@ def process_lock(path: Path, code: str = "data_in_use", detail: str = "") -> Ite
         os.close(descriptor)  # and with it the lock
 
 
+def lock_holder(path: Path) -> int:
+    """The pid of the process that holds the lock on `path`; 0 if nobody does."""
+    try:
+        with path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                text = file.read(32).decode("ascii", "replace").strip()
+                return int(text) if text.isdigit() else 0
+    except FileNotFoundError:
+        pass
+    return 0
+
+
 @contextmanager
-def door_lock(layout: Layout, number: int) -> Iterator[None]:
+def door_lock(layout: Layout, number: int, *, wait: bool = False) -> Iterator[None]:
     """Holds a door's number: two doors with one number would make the same ids.
 
     Raises WaypostError `door_in_use` with the holder's pid, or `bad_settings` for a number that ids cannot carry.
     """
     if not 0 <= number < DOORS_MAX:
         raise WaypostError("bad_settings", f"door number {number} is not within 0…{DOORS_MAX - 1}")
-    with process_lock(layout.run / f"door-{number}.lock", "door_in_use", f"door number {number} is in use"):
+    detail = f"door number {number} is in use"
+    with process_lock(layout.run / f"door-{number}.lock", "door_in_use", detail, wait=wait):
         yield
 
 
