@@ -7,11 +7,12 @@ import pytest
 
 from support.catalogs import MemoryView, design_view, usd
 from support.traffic import RING, START_MS, call, click, click_id
-from waypost.catalog.model import Advertiser, Goal, Offer, Terms
+from waypost.catalog.model import Advertiser, Browser, Goal, Offer, Terms
 from waypost.model.frames import Auth, Click, Conversion, PostbackIn, Status, Verdict
 from waypost.model.ids import FLAG_TEST, FLAG_UNRECORDED, ClickIdCodec, KeyRing
 from waypost.model.money import Money
 from waypost.model.partition import NO_PARTITION, partition_of
+from waypost.stages.caps import counter_key
 from waypost.stages.case import Case, Intake, Where, is_waiting_for_click
 from waypost.stages.checks import CHECKS, OTHER_CODES, Check, CheckLimits, run_checks
 from waypost.stages.judgement import Judgement, judge
@@ -383,3 +384,90 @@ def test_offers_without_a_cap_and_status_enum() -> None:
     judgement = judged("click_id={id}", view=view)
     assert judgement.conversion is not None and judgement.conversion.status is Status.APPROVED
     assert letters(judgement)["caps"] == "s" and not judgement.caps
+
+
+# --- what pages report ------------------------------------------------------------------------------------
+
+
+def page_view(status: str = "pending", *, limit: int = 100_000, allow: tuple[str, ...] = ()) -> MemoryView:
+    browser = Browser(("https://shop.example",), (), status)
+    view = design_view(limit=limit)
+    acme = Advertiser(1, "acme", partition_of("acme"), "s3cret", browser=browser, allow_addresses=allow)
+    view._advertisers[1] = acme
+    return view
+
+
+def reported(query: str, view: MemoryView, *, existing: Conversion | None = None, **counters: int) -> Judgement:
+    touched = click(START_MS)
+    frame = PostbackIn(
+        (START_MS + 60_000) << 22,
+        START_MS + 60_000,
+        0,
+        partition_of("acme"),
+        1,
+        Auth.BROWSER,
+        1,
+        "POST",
+        query.replace("{id}", click_id(touched)).encode(),
+        ip="203.0.113.0",
+        origin="browser",
+    )
+    return judged("", touched=touched, view=view, existing=existing, frame=frame, counters=counters)
+
+
+def test_what_a_page_reports_is_pending_and_marked() -> None:
+    judgement = reported("click_id={id}&goal=install", page_view(allow=("198.51.100.0/24",)))
+    decision = judgement.decision
+    assert (decision.verdict, decision.code, decision.status) == (Verdict.NEW, "", "pending")
+    assert letters(judgement)["from_server"] == "f" and "not confirmed" in decision.details["from_server"]
+    assert (letters(judgement)["token"], letters(judgement)["address"]) == ("s", "p")
+    assert judgement.conversion is not None and judgement.conversion.unconfirmed
+    assert judgement.caps == {} and judgement.conversion.caps == ()
+    assert judgement.postbacks == ()
+
+
+def test_the_catalog_may_take_a_pages_report_as_approved() -> None:
+    judgement = reported("click_id={id}&goal=install", page_view("approved"))
+    assert judgement.decision.status == "approved" and letters(judgement)["from_server"] == "s"
+    assert judgement.conversion is not None and not judgement.conversion.unconfirmed and len(judgement.caps) == 1
+
+
+def test_a_page_can_say_neither_status_nor_payout() -> None:
+    judgement = reported("click_id={id}&goal=install&status=declined&payout=999&token=x", page_view())
+    decision = judgement.decision
+    assert (decision.status, decision.reported, decision.revenue) == ("pending", None, usd("1.20"))
+
+
+def test_a_page_changes_nothing_that_is_there() -> None:
+    known = judged("click_id={id}&goal=purchase&sum=10&txn_id=t&token=s3cret").conversion
+    judgement = reported("click_id={id}&goal=purchase&sum=9999&txn_id=t", page_view(), existing=known)
+    assert (judgement.decision.verdict, judgement.conversion) == (Verdict.DUPLICATE, None)
+    assert judgement.decision.status == "approved" and judgement.decision.sum == usd("10")
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "postbacks"),
+    [("", "approved", 1), ("&status=approved", "approved", 1), ("&status=declined", "declined", 0)],
+)
+def test_the_advertisers_server_confirms_what_a_page_reported(query: str, status: str, postbacks: int) -> None:
+    view = page_view()
+    known = reported("click_id={id}&goal=install", view).conversion
+    judgement = judged("click_id={id}&goal=install&token=s3cret" + query, view=view, existing=known)
+    assert (judgement.decision.verdict, judgement.decision.status) == (Verdict.UPDATED, status)
+    assert judgement.conversion is not None and not judgement.conversion.unconfirmed and not judgement.is_new
+    assert len(judgement.postbacks) == postbacks and len(judgement.caps) == postbacks
+    again = judged("click_id={id}&goal=install&token=s3cret" + query, view=view, existing=judgement.conversion)
+    assert again.decision.verdict is Verdict.DUPLICATE
+
+
+def test_a_cap_that_is_used_up_refuses_the_confirmation_and_not_the_report() -> None:
+    view = page_view(limit=1)
+    offer = view.offer(1)
+    assert offer is not None
+    full = {counter_key(offer.caps[0], START_MS + 60_000): 1}
+    report = reported("click_id={id}&goal=install", view, **full)
+    assert report.decision.verdict is Verdict.NEW
+    confirmation = judged(
+        "click_id={id}&goal=install&token=s3cret", view=view, existing=report.conversion, counters=full
+    )
+    assert (confirmation.decision.verdict, confirmation.decision.code) == (Verdict.REFUSED, "cap_reached")

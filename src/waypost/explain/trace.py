@@ -225,7 +225,7 @@ class _Teller:
                 body=redact_body(row["body"], row["content_type"], secrets),
                 content_type=row["content_type"],
                 door=row["door"],
-                auth="token" if row["auth"] == Auth.TOKEN else "deferred",
+                auth=Auth(row["auth"]).name.lower(),
                 advertiser=self._names.advertiser_name(row["catalog"], row["advertiser"]),
                 catalog=row["catalog"],
                 test=row["test"],

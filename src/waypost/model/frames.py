@@ -211,6 +211,7 @@ class Conversion(Frame, tag=8):
     postbacks: int = 0  # how many have been caused so far
     caps: tuple[tuple[str, int], ...] = ()  # (cap key, counted) of what this conversion uses
     test: bool = False
+    unconfirmed: bool = False  # a page reported it, and the advertiser's server has not yet
 
 
 class RuleOutcome(Frame, tag=16):

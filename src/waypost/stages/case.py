@@ -22,6 +22,7 @@ from waypost.stages.click_names import add_ours
 from waypost.stages.intake import NO_CALL, Aliases, Call, decode_body, decode_pairs
 from waypost.stages.terms import NOTHING, Amount, owed, parse_amounts, revenue_of
 
+REPORTED = ("click_id", "goal", "sum", "currency", "txn_id")  # what a page may say of a conversion
 _ROUTES_MAX = 100_000
 _STATUSES = ("approved", "pending", "declined")
 
@@ -83,6 +84,14 @@ class Case(msgspec.Struct, gc=False):
         """The advertiser's; what the door stamped where no advertiser is known."""
         return self.advertiser.partition if self.advertiser is not None else self.frame.partition
 
+    @property
+    def is_unconfirmed(self) -> bool:
+        """Whether a page reported it, and the catalog does not take that as good as a server's call."""
+        if self.frame.auth is not Auth.BROWSER:
+            return False
+        browser = self.advertiser.browser if self.advertiser is not None else None
+        return browser is None or browser.status != "approved"
+
     def name_click(self, click_id: ClickId) -> None:
         """Sets what the deciphered id says."""
         self.click_id = click_id
@@ -113,6 +122,8 @@ class Intake:
                 body = decode_body(frame)
             except ValueError as error:
                 case.problem = str(error)
+        if frame.auth is Auth.BROWSER:
+            return self._open_report(case)
         no = frame.advertiser
         case.token_offer = frame.offer
         if not no:
@@ -123,6 +134,15 @@ class Intake:
         if case.advertiser is not None and case.advertiser.allow_addresses:
             self._hold(case, case.advertiser.allow_addresses, f"advertiser {case.advertiser.name}")
         case.call = aliases.call(frame.query, body)
+        case.click_text = case.call.values.get("click_id", "")
+        return case
+
+    def _open_report(self, case: Case) -> Case:
+        """A page's report: the door knows the advertiser by the click. Only what a page may say is taken, by our own
+        names, and networks that calls may come from are not asked: the address is a visitor's."""
+        case.advertiser, _ = self._of(case.frame.advertiser)
+        given = decode_pairs(case.frame.query)
+        case.call = Call({name: value for name in REPORTED if (value := given.get(name, "").strip())}, {})
         case.click_text = case.call.values.get("click_id", "")
         return case
 

@@ -85,6 +85,8 @@ def _decodes(case: Case, limits: CheckLimits) -> Result:
 def _token(case: Case, limits: CheckLimits) -> Result:
     if case.frame.auth is Auth.TOKEN:
         return PASS
+    if case.frame.auth is Auth.BROWSER:
+        return skip("a page reported it: pages have no secret, the door has checked their origin")
     if case.advertiser is not None or case.claim == "global":
         return PASS
     if case.claim == "address":
@@ -269,6 +271,8 @@ def _caps(case: Case, limits: CheckLimits) -> Result:
 def _signature(case: Case, limits: CheckLimits) -> Result:
     if case.advertiser is None or case.advertiser.signature is None:
         return SKIP
+    if case.frame.auth is Auth.BROWSER:
+        return skip("a page reported it: pages cannot sign")
     if case.frame.auth in (Auth.SIGNATURE, Auth.TOKEN):  # the door has seen to it, by the catalog that it had
         return PASS
     return fail(f"calls of {case.advertiser.name} must be signed, and this one named it in its body only")
@@ -278,6 +282,14 @@ def _address(case: Case, limits: CheckLimits) -> Result:
     if not case.barred:
         return PASS
     return fail(f"{case.frame.ip or 'no address'} is not among the addresses that {case.barred} allows")
+
+
+def _from_server(case: Case, limits: CheckLimits) -> Result:
+    if case.frame.auth is not Auth.BROWSER:
+        return PASS
+    if case.is_unconfirmed:
+        return fail("a page reported it, and the advertiser's server has not confirmed it")
+    return skip("a page reported it, which the catalog takes as approved")
 
 
 def _offer_of_token(case: Case, limits: CheckLimits) -> Result:
@@ -382,6 +394,7 @@ CHECKS: tuple[Check, ...] = (
         "an offer's token, and the click's offer",
         _offer_of_token,
     ),
+    Check("from_server", "browser_reported", "review", "a server reports it, not a page", "", _from_server),
 )
 
 # Codes that a refusal may carry beside those of the checks.

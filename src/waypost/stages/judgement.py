@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import msgspec
 
 from waypost.catalog.model import Cap
-from waypost.model.frames import Conversion, Decision, PostbackOut, RuleOutcome, Status, Verdict
+from waypost.model.frames import Auth, Conversion, Decision, PostbackOut, RuleOutcome, Status, Verdict
 from waypost.model.ids import postback_text
 from waypost.stages.attribution import credited
 from waypost.stages.caps import counter_key
@@ -153,13 +153,17 @@ def _created(case: Case, decision: Decision, findings: Findings, uses: tuple[tup
         0,  # postbacks
         counted,
         case.test,
+        case.is_unconfirmed,
     )
 
 
 def _updated(case: Case, known: Conversion, decision: Decision, uses: tuple[tuple[str, Cap], ...]) -> Conversion | None:
     """The conversion as the call changes it; None if it changes nothing. What the call does not say stays."""
-    changed = msgspec.structs.replace(known, updated_ms=decision.decided_ms)
-    if case.call.values.get("status"):
+    if case.frame.auth is Auth.BROWSER:  # a page's report never changes what is there
+        _describe(decision, known)
+        return None
+    changed = msgspec.structs.replace(known, updated_ms=decision.decided_ms, unconfirmed=False)
+    if case.call.values.get("status") or known.unconfirmed:
         changed.status = _STATUSES[case.status]
     if case.order.money is not None:
         changed.sum = case.order.money
@@ -168,12 +172,13 @@ def _updated(case: Case, known: Conversion, decision: Decision, uses: tuple[tupl
     if changed.sum != known.sum or changed.reported != known.reported:
         changed.payout = case.payout if case.payout is not None else known.payout
         changed.revenue = case.revenue if case.revenue is not None else known.revenue
-    if (changed.status, changed.sum, changed.reported) == (known.status, known.sum, known.reported):
+    same = (changed.status, changed.sum, changed.reported) == (known.status, known.sum, known.reported)
+    if same and not known.unconfirmed:
         _describe(decision, known)
         return None
     if changed.status is Status.DECLINED:
         changed.caps = ()
-    elif known.status is Status.DECLINED:
+    elif known.status is Status.DECLINED or known.unconfirmed:
         changed.caps = tuple((key, 1) for key, _ in uses)
     decision.verdict = Verdict.UPDATED
     return changed
@@ -192,13 +197,21 @@ def _caps_used(case: Case) -> tuple[tuple[str, Cap], ...]:
     """The counters that this call would add to: none for tests, and none where it does not begin to count."""
     if case.test or case.batch_offer is None or not case.batch_offer.caps or case.goal is None:
         return ()
+    if case.is_unconfirmed:  # or pages could use up a cap; it counts when the server confirms it
+        return ()
+    if case.existing is not None and case.existing.unconfirmed:
+        return () if case.status == "declined" else _counters_of(case.batch_offer.caps, case.frame.at_ms)
     if case.existing is not None and (
         case.existing.status is not Status.DECLINED or case.status == "declined" or not case.call.values.get("status")
     ):
         return ()
     if case.existing is None and case.status == "declined":
         return ()
-    return tuple([(counter_key(cap, case.frame.at_ms), cap) for cap in case.batch_offer.caps])
+    return _counters_of(case.batch_offer.caps, case.frame.at_ms)
+
+
+def _counters_of(caps: tuple[Cap, ...], at_ms: int) -> tuple[tuple[str, Cap], ...]:
+    return tuple([(counter_key(cap, at_ms), cap) for cap in caps])
 
 
 def _cap_used_up(uses: tuple[tuple[str, Cap], ...], counters: Mapping[str, int]) -> str:
