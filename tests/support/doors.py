@@ -20,6 +20,7 @@ from waypost.model.frames import AnyFrame
 from waypost.model.ids import KeyRing
 from waypost.model.wire import decode_frame
 from waypost.ports.feed import Positions
+from waypost.runtime.sockets import open_listener
 from waypost.settings import Settings, load_settings
 from waypost.telemetry.stats import Stats
 
@@ -159,7 +160,7 @@ class RunningDoor(NamedTuple):
         return self.ask(head.encode() + body)
 
 
-def door_settings(**changes: int) -> Settings:
+def door_settings(**changes: object) -> Settings:
     """The shipped settings with changes to [door]."""
     settings = load_settings(environment={})
     return msgspec.structs.replace(settings, door=msgspec.structs.replace(settings.door, **changes))
@@ -174,16 +175,21 @@ def running_door(
     settings: Settings | None = None,
     positions: Positions | None = None,
     number: int = 3,
+    tls_folder: Path | None = None,
+    host: str = "127.0.0.1",
 ) -> Iterator[RunningDoor]:
-    """A door in a thread; drained at the end."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    address = listener.getsockname()
+    """A door in a thread; drained at the end. With a folder of certificates it speaks TLS only."""
+    listener = open_listener(host, 0)
+    address = listener.getsockname()[:2]
+    sockets = [listener]
     journal = journal or DoorJournal()
     catalogs = catalogs if catalogs is not None else MemoryCatalogs(design_view())
     stats = Stats(f"door-{number}")
     door = Door(
         number=number,
-        sockets=[listener],
+        sockets=[] if tls_folder else sockets,
+        tls_sockets=sockets if tls_folder else [],
+        tls_folder=tls_folder,
         journal=journal,
         catalogs=catalogs,
         ring=RING,
