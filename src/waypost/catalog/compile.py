@@ -113,5 +113,5 @@ def _rule_names(offers: Node, names: dict[str, dict[str, None]]) -> Names:
         for name, offer in offers.entries.items():
             goals = offer.entries.get("goals") if isinstance(offer, Mapping) else None
             by_offer[name] = frozenset(goals.entries) if isinstance(goals, Mapping) else frozenset()
-    goals = frozenset().union(*by_offer.values())
-    return Names(by_offer, goals, names["links"], names["advertisers"], names["partners"])
+    known = frozenset().union(*by_offer.values())
+    return Names(by_offer, known, names["links"], names["advertisers"], names["partners"])

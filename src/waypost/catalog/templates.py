@@ -50,7 +50,7 @@ class TemplateChecker:
 
     def check_value(self, reader: Reader, field: Field, text: str) -> tuple[str, ...]:
         """The names that a text uses which is written into a form or a JSON structure."""
-        return self._check(reader, field, text, Position.RAW, IN_POSTBACK)
+        return self._check(reader, field, text, Position.FORM, IN_POSTBACK)
 
     def check_signed(self, reader: Reader, field: Field, text: str, names: NameSet) -> tuple[str, ...]:
         """The names that a text uses which is signed, of a set of its own."""
@@ -83,8 +83,10 @@ class TemplateChecker:
 
 
 def body_position(content_type: str) -> Position:
-    """How values are written in a body of this media type: as JSON, as a form, or as they are."""
+    """How values are written in a body of this media type: as JSON, XML, a form, or as they are."""
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "application/json" or kind.endswith("+json"):
         return Position.JSON
+    if kind in ("application/xml", "text/xml") or kind.endswith("+xml"):
+        return Position.XML
     return Position.FORM if kind == "application/x-www-form-urlencoded" else Position.RAW

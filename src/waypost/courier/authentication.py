@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from waypost.catalog.model import Authentication, Hmac
 from waypost.courier.secrets import Secrets
 from waypost.errors import WaypostError
-from waypost.macros.template import Position, Template, compile_template
+from waypost.macros.template import Context, Position, Template, compile_template
 
 _WEBHOOK_PREFIX = "whsec_"
 _TEMPLATE_MAX = 1 << 20
@@ -72,7 +72,7 @@ class Signer:
         if auth.hmac is not None and self._text is not None:
             secret = secrets(auth.hmac.secret)
             hidden.append(secret)
-            headers += _signed(auth.hmac, secret, self._text, request, values, now_ms)
+            headers += _signed(auth.hmac, secret, self._text, request, values, now_ms, Context(secrets))
         if auth.webhooks:
             keys = [secrets(reference) for reference in auth.webhooks]
             hidden += keys
@@ -81,7 +81,13 @@ class Signer:
 
 
 def _signed(
-    rule: Hmac, secret: str, text: Template, request: Request, values: Mapping[str, str], now_ms: int
+    rule: Hmac,
+    secret: str,
+    text: Template,
+    request: Request,
+    values: Mapping[str, str],
+    now_ms: int,
+    context: Context,
 ) -> list[tuple[str, str]]:
     parts = urlsplit(request.url)
     canonical = text.render(
@@ -94,7 +100,8 @@ def _signed(
             "body": request.body.decode("utf-8", "surrogateescape"),
             "timestamp": str(now_ms // 1000),
             "timestamp_ms": str(now_ms),
-        }
+        },
+        context,
     )
     digest = hmac.new(secret.encode(), canonical.encode("utf-8", "surrogateescape"), getattr(hashlib, rule.algorithm))
     signature = digest.hexdigest() if rule.encoding == "hex" else b64encode(digest.digest()).decode()

@@ -19,7 +19,7 @@ from waypost.courier.latency import LatencyWindow
 from waypost.courier.policies import Policies
 from waypost.courier.render import Renderer
 from waypost.courier.schedule import Bundle, Lane, Schedule, Waiting
-from waypost.courier.secrets import Resolve
+from waypost.courier.secrets import Resolve, Secrets
 from waypost.errors import WaypostError
 from waypost.model.frames import Attempt, AttemptReason, Outcome, PostbackOut, SendResult, SetAside
 from waypost.model.wire import Decoded, decode_block, decode_frame, encode_frame, split_block
@@ -70,11 +70,12 @@ class Courier:
         self._clock, self._stats, self._positions = clock, stats, positions
         self._reader = "courier" if settings.shards == 1 else f"courier-{shard}"  # as which positions are published
         self._keeps_unreadable = shard == 0  # one courier of all sets aside what no lane can be known of
-        renderer = Renderer(catalogs)
+        secrets = Secrets(resolve, clock.monotonic_ms)
+        renderer = Renderer(catalogs, secrets)
         self._schedule = Schedule(lanes, settings.lane_memory_max, self._concurrency_of, renderer.batch_of)
         self._policies = Policies(settings)
         self._flights: dict[int, Flight] = {}  # by place in the outbox; in order of their intents
-        self._dispatch = Dispatch(renderer, self._policies, self._flights, settings, clock, stats, resolve)
+        self._dispatch = Dispatch(renderer, secrets, self._policies, self._flights, settings, clock, stats)
         self._landed: list[Landed] = []  # ended, not in the journal yet
         self._aside: list[bytes] = []  # frames set aside, not in the journal yet
         self._batch: LaneBatch | None = None  # not committed yet

@@ -11,7 +11,7 @@ from waypost.courier.landing import Flight, Special
 from waypost.courier.policies import Policies, Policy
 from waypost.courier.render import Rendered, Renderer
 from waypost.courier.schedule import Bundle, Lane, Waiting
-from waypost.courier.secrets import Resolve, Secrets, forms_of
+from waypost.courier.secrets import Secrets, forms_of
 from waypost.courier.tokens import Key, Tokens
 from waypost.errors import WaypostError
 from waypost.model.frames import AttemptReason
@@ -37,17 +37,17 @@ class Dispatch:
     def __init__(
         self,
         renderer: Renderer,
+        secrets: Secrets,
         policies: Policies,
         flights: dict[int, Flight],
         settings: CourierSettings,
         clock: Clock,
         stats: Stats,
-        resolve: Resolve,
     ) -> None:
         self._renderer, self._policies, self._flights = renderer, policies, flights
         self._settings, self._clock, self._stats = settings, clock, stats
-        self._secrets = Secrets(resolve, clock.monotonic_ms)
-        self.tokens = Tokens(self._secrets)
+        self._secrets = secrets
+        self.tokens = Tokens(secrets)
         self._unproved: dict[Key, list[_Unproved]] = {}
 
     def begin(self, picked: Sequence[_Picked], at_ms: int) -> _Begun:
@@ -74,7 +74,7 @@ class Dispatch:
                 flights[seq] = Flight(lane, item, attempt, reason, at_ms, "", "")
                 failed.append(_not_sent(seq, error))
                 continue
-            method, url, headers, body, rule, ids = rendered
+            method, url, headers, body, rule, shown, ids = rendered
             policy = policy_of(item.post.partner)
             if rule.is_plain:
                 flights[seq] = Flight(lane, item, attempt, reason, at_ms, method, url)
@@ -82,7 +82,7 @@ class Dispatch:
                     SendRequest(seq, method, url, headers, body, policy.connect_timeout_ms, policy.total_timeout_ms)
                 )
                 continue
-            flights[seq] = Flight(lane, item, attempt, reason, at_ms, method, url, Special(rule, (), ids))
+            flights[seq] = Flight(lane, item, attempt, reason, at_ms, method, shown, Special(rule, (), ids))
             self._prove(seq, rendered, policy, requests, failed)
         self._stats.values["courier_repeats"] += repeats
         return requests, failed
@@ -103,9 +103,10 @@ class Dispatch:
         flight = self._flights[seq]
         rule, post = rendered.rule, flight.item.post
         now_ms = self._clock.now_ms()
-        headers, hidden, key, token = rendered.headers, (), None, ""
+        headers, key, token = rendered.headers, None, ""
         certificate = certificate_key = ""
         try:
+            hidden = [self._secrets(reference) for reference in rule.secrets]
             if rule.signer is not None:
                 auth = rule.signer.auth
                 certificate, certificate_key = auth.certificate, auth.key
@@ -120,12 +121,15 @@ class Dispatch:
                         return
                     token = found.text
                 proof = self._renderer.prove(rendered, post, self._secrets, now_ms, token)
-                headers, hidden = [*headers, *proof.headers], forms_of(proof.hidden)
+                headers = [*headers, *proof.headers]
+                hidden += proof.hidden
         except WaypostError as error:
             failed.append(_not_sent(seq, error))
             return
         assert flight.special is not None
-        self._flights[seq] = flight._replace(special=flight.special._replace(hidden=hidden, key=key, token=token))
+        self._flights[seq] = flight._replace(
+            special=flight.special._replace(hidden=forms_of(hidden), key=key, token=token)
+        )
         requests.append(
             SendRequest(
                 seq,

@@ -18,7 +18,7 @@ from waypost.catalog.view import CatalogView
 from waypost.courier.authentication import Proof, Request, Signer
 from waypost.courier.secrets import Secrets
 from waypost.errors import WaypostError
-from waypost.macros.template import Position, Template, compile_applied
+from waypost.macros.template import Context, Missing, Position, Template, compile_applied
 from waypost.model.frames import AttemptReason, PostbackOut
 from waypost.ports.catalog_source import CatalogSource
 from waypost.stages.answers import reads_body
@@ -54,25 +54,29 @@ class CompiledRule(NamedTuple):
     success: Success | None
     batch: CompiledBatch | None
     reads_body: bool
+    secrets: tuple[str, ...]  # that its templates refer to
     is_plain: bool
 
 
 class Rendered(NamedTuple):
-    """What is sent, but for timeouts and token. `ids` are what an answer may call the items of a batch."""
+    """What is sent, but for timeouts and token. `shown` is the URL without secrets; `ids` are what an answer may call
+    the items of a batch."""
 
     method: str
     url: str
     headers: list[tuple[str, str]]
     body: bytes
     rule: CompiledRule
+    shown: str
     ids: tuple[str, ...] = ()
 
 
 class Renderer:
     """Renders; holds at most 20,000 rules compiled, the least recently used go first."""
 
-    def __init__(self, catalogs: CatalogSource) -> None:
+    def __init__(self, catalogs: CatalogSource, secrets: Secrets | None = None) -> None:
         self._catalogs = catalogs
+        self._context = Context(secrets) if secrets is not None else Context()
         self._rules: OrderedDict[tuple[int, int, int], CompiledRule] = OrderedDict()
         self._views: dict[int, CatalogView] = {}
         self._time: tuple[int, str] = (-1, "")
@@ -88,15 +92,16 @@ class Renderer:
             values = _of_attempt(out, attempt)
         headers = self._own_headers(out.id, out.test, attempt, reason, first_ms)
         try:
-            url = rule.url.render(values)
+            url = rule.url.render(values, self._context)
             if rule.headers:
-                _add_headers(headers, rule, values, out.id)
-            body = rule.body.render(values).encode() if rule.body is not None else b""
+                self._add_headers(headers, rule, values, out.id)
+            body = rule.body.render(values, self._context).encode() if rule.body is not None else b""
+            shown = rule.url.render_redacted(values, self._context) if rule.url.secrets else url
         except WaypostError as error:
             raise _render_error(error) from error
         if not _url(url):
-            raise WaypostError("render_bad_url", f"{url[:200]!r} is no http or https URL", place=out.id)
-        return Rendered(rule.method, url, headers, body, rule)
+            raise WaypostError("render_bad_url", f"{shown[:200]!r} is no http or https URL", place=out.id)
+        return Rendered(rule.method, url, headers, body, rule, shown)
 
     def render_batch(
         self, outs: Sequence[PostbackOut], *, attempt: int, reason: AttemptReason, first_ms: int
@@ -107,26 +112,28 @@ class Renderer:
         batch = rule.batch
         if batch is None:
             raise WaypostError("template_missing", "the rule has no batch", place=first.id)
+        context = self._context
         common = {"attempt": str(attempt), "is_repeat": "1" if attempt > 1 else "0"}
         headers = self._own_headers(batch_id([out.id for out in outs]), first.test, attempt, reason, first_ms)
         headers.append(("Waypost-Batch", str(len(outs))))
         items: list[str] = []
         ids: list[str] = []
         try:
-            url = rule.url.render(common)
-            _add_headers(headers, rule, common, first.id)
+            url = rule.url.render(common, context)
+            shown = rule.url.render_redacted(common, context)
+            self._add_headers(headers, rule, common, first.id)
             for out in outs:
                 values = _of_attempt(out, attempt)
-                items.append(batch.item.render(values))
-                ids.append(batch.item_id.render(values))
-            text = batch.head.render(common) + batch.batch.separator.join(items) + batch.tail.render(common)
+                items.append(batch.item.render(values, context))
+                ids.append(batch.item_id.render(values, context))
+            head, tail = batch.head.render(common, context), batch.tail.render(common, context)
         except WaypostError as error:
             raise _render_error(error) from error
-        body = text.encode()
+        body = (head + batch.batch.separator.join(items) + tail).encode()
         if not _url(url) or len(body) > _BATCH_BYTES_MAX:
-            why = f"{url[:200]!r} is no http or https URL" if not _url(url) else f"the batch has {len(body)} bytes"
+            why = f"{shown[:200]!r} is no http or https URL" if not _url(url) else f"the batch has {len(body)} bytes"
             raise WaypostError("render_bad_url" if not _url(url) else "render_failed", why, place=first.id)
-        return Rendered(rule.method, url, headers, body, rule, tuple(ids))
+        return Rendered(rule.method, url, headers, body, rule, shown, tuple(ids))
 
     def batch_of(self, out: PostbackOut) -> tuple[int, int]:
         """How many postbacks of this one's rule share a request at most, and how long one waits for the others."""
@@ -144,7 +151,16 @@ class Renderer:
         try:
             return rendered.rule.signer.prove(request, out.values, secrets, now_ms, token)
         except WaypostError as error:
-            raise error if error.code == "auth_secret" else _render_error(error) from error
+            raise _render_error(error) from error
+
+    def _add_headers(
+        self, headers: list[tuple[str, str]], rule: CompiledRule, values: Mapping[str, str], place: str
+    ) -> None:
+        for name, template in rule.headers:
+            value = template.render(values, self._context)
+            if "\r" in value or "\n" in value or "\0" in value:
+                raise WaypostError("render_bad_header", f"header {name}", place=place)
+            headers.append((name, value))
 
     def _own_headers(
         self, id: str, is_test: bool, attempt: int, reason: AttemptReason, first_ms: int
@@ -206,16 +222,8 @@ def _of_attempt(out: PostbackOut, attempt: int) -> dict[str, str]:
     }
 
 
-def _add_headers(headers: list[tuple[str, str]], rule: CompiledRule, values: Mapping[str, str], place: str) -> None:
-    for name, template in rule.headers:
-        value = template.render(values)
-        if "\r" in value or "\n" in value or "\0" in value:
-            raise WaypostError("render_bad_header", f"header {name}", place=place)
-        headers.append((name, value))
-
-
 def _render_error(error: WaypostError) -> WaypostError:
-    if error.code == "render_bad_header":
+    if error.code in ("render_bad_header", "auth_secret"):
         return error
     return WaypostError("render_failed", f"{error.detail} ({error.code})", place=error.place)
 
@@ -228,21 +236,28 @@ def batch_id(ids: Sequence[str]) -> str:
 def _compiled(rule: PostbackRule) -> CompiledRule:
     content_type = next((value for name, value in rule.headers.items() if name.lower() == "content-type"), "")
     position = body_position(content_type)
+    missing, place = Missing(rule.missing), rule.place
     try:
-        url = compile_applied(rule.url, position=Position.URL, place=rule.place)
+        url = compile_applied(rule.url, position=Position.URL, place=place, missing=missing)
         headers = tuple(
-            (name, compile_applied(value, position=Position.HEADER, place=rule.place))
+            (name, compile_applied(value, position=Position.HEADER, place=place, missing=missing))
             for name, value in rule.headers.items()
         )
-        body = compile_applied(rule.body, position=position, place=rule.place) if rule.body and not rule.batch else None
-        batch = (
-            _compiled_batch(rule.batch, position if rule.body else Position.JSON, rule.place) if rule.batch else None
-        )
-        signer = Signer(rule.auth, rule.place) if rule.auth.kind else None
+        body = batch = None
+        if rule.batch is not None:
+            batch = _compiled_batch(rule.batch, position if rule.body else Position.JSON, place, missing)
+        elif rule.body:
+            body = compile_applied(rule.body, position=position, place=place, missing=missing)
+        signer = Signer(rule.auth, place) if rule.auth.kind else None
     except WaypostError as error:
         raise WaypostError("render_failed", f"{error.detail} ({error.code})", place=error.place) from error
-    used = {*url.names, *(body.names if body else ()), *(name for _, header in headers for name in header.names)}
+    templates = [url, *(header for _, header in headers), *((body,) if body is not None else ())]
+    used = {name for template in templates for name in template.names}
+    if batch is not None:
+        templates += [batch.head, batch.item, batch.tail]
+    secrets = tuple(dict.fromkeys(secret for template in templates for secret in template.secrets))
     success = rule.success if rule.success != Success() else None
+    is_plain = signer is None and success is None and batch is None and not secrets
     return CompiledRule(
         rule.method,
         url,
@@ -253,15 +268,16 @@ def _compiled(rule: PostbackRule) -> CompiledRule:
         success,
         batch,
         reads_body(rule.success, rule.batch),
-        signer is None and success is None and batch is None,
+        secrets,
+        is_plain,
     )
 
 
-def _compiled_batch(batch: Batch, position: Position, place: str) -> CompiledBatch:
+def _compiled_batch(batch: Batch, position: Position, place: str, missing: Missing) -> CompiledBatch:
     return CompiledBatch(
         batch,
         compile_applied(batch.head, position=position, place=place),
-        compile_applied(batch.item, position=position, place=place),
+        compile_applied(batch.item, position=position, place=place, missing=missing),
         compile_applied(batch.tail, position=position, place=place),
         compile_applied(batch.id_text, position=Position.RAW, place=place),
     )

@@ -4,7 +4,7 @@ Engines of it: `courier/curl.py` (libcurl's multi interface in a thread of its o
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -62,3 +62,13 @@ class Sender(Protocol):
 
     def close(self) -> None:
         """Stops; requests in flight are abandoned and not reported."""
+
+
+class Rehearsed(NamedTuple):
+    """A request as it would be sent at a postback's first attempt, without its proof; `problem` if it cannot be."""
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...]
+    body: str
+    problem: str = ""

@@ -48,7 +48,7 @@ class _Rules(NamedTuple):
 
     rules: Sequence[PostbackRule]
     owners: Sequence[Partner]
-    index: RuleIndex
+    by_facts: RuleIndex
 
 
 class RuleBook:
@@ -91,7 +91,7 @@ class RuleBook:
         entries: list[Entry] = []
         if partner is not None and partner.rules:
             own = self._own_of(partner)
-            selected = dict.fromkeys(own.index.select(facts))
+            selected = dict.fromkeys(own.by_facts.select(facts))
             if len(own.rules) <= REASONS_KEPT_MAX:
                 for nth, rule in enumerate(own.rules):
                     stopped = "" if nth in selected else stopped_by_facts(rule, facts)
@@ -99,7 +99,7 @@ class RuleBook:
             else:
                 entries += [self._candidate(own, nth) for nth in selected]
         wide = self._wide_rules()
-        entries += [self._candidate(wide, nth) for nth in wide.index.select(facts)]
+        entries += [self._candidate(wide, nth) for nth in wide.by_facts.select(facts)]
         return tuple(entries)
 
     def _own_of(self, partner: Partner) -> _Rules:

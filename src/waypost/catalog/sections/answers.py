@@ -34,9 +34,8 @@ def read_success(reader: Reader, field: Field | None, give_up: Field | None) -> 
     json_fields = None
     if (json_field := fields.get("json")) is not None:
         json_fields = reader.fields(json_field, f"{_RULE}.success.json")
-    path, equals = "", ()
-    if json_fields is not None:
-        path, equals = _path(reader, json_fields.get("path")) or "", _values(reader, json_fields.get("equals"))
+    path = _path(reader, json_fields.get("path")) or "" if json_fields is not None else ""
+    equals = _values(reader, json_fields.get("equals")) if json_fields is not None else ()
     return Success(
         statuses=statuses or Success().statuses,
         body_contains=_values(reader, fields.get("body_contains")),

@@ -23,7 +23,7 @@ _AUTH = "partners.NAME.postbacks[].auth"
 class _SignedNames(NameSet):
     """What a signature's text may name: the macros of a postback, and the request itself."""
 
-    def __contains__(self, name: str) -> bool:
+    def __contains__(self, name: object) -> bool:
         return name in OF_REQUEST or super().__contains__(name)
 
     def hint(self, name: str) -> str:

@@ -24,7 +24,7 @@ MARK = "\x00"  # where the items go, in the text of a body; stands in no YAML te
 
 # One macro, quoted arguments with braces included.
 _MACRO = re.compile(r"\{(?!\{)(?:[^{}']|'(?:[^'\\]|\\.)*+')*+\}", re.DOTALL)
-_NUMBER = re.compile(r"(\{(?!\{)(?:[^{}']|'(?:[^'\\]|\\.)*+')*+)\|\s*number\s*\}", re.DOTALL)
+_AS_NUMBER = re.compile(r"\|\s*number\s*\}\Z")  # of a whole macro: without quotes around it
 _JSON_PLAIN = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false|null")
 
 
@@ -95,8 +95,8 @@ def _json_scalar(reader: Reader, field: Field, templates: TemplateChecker, macro
         return node.text
     if node.text == ITEMS:
         return f"[{MARK}]"
-    number = _NUMBER.fullmatch(node.text)
-    text = number[1] + "}" if number is not None else node.text
+    number = _AS_NUMBER.search(node.text) if _MACRO.fullmatch(node.text) else None
+    text = node.text[: number.start()] + "}" if number is not None else node.text
     macros.update(dict.fromkeys(templates.check_value(reader, field, text)))
     return text if number is not None else '"' + _encoded(text, _json_literal) + '"'
 

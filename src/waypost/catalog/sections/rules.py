@@ -179,7 +179,10 @@ def _events(reader: Reader, field: Field | None, names: Names, goals: tuple[str,
         event = reader.text(entry, length_max=EVENT_CHARACTERS_MAX)
         if goal != "*" and goal not in names.goals:
             hint = "goals stand below `offers:`; `*` is all others"
-            reader.wrong("catalog_unknown_name", entry, f"there is no goal `{goal[:64]}`", hint=hint, meant=names.goals)
+            reader.problems.add(
+                "catalog_unknown_name", f"there is no goal `{goal[:64]}`", entry.node.at, field=entry.path, value=goal,
+                hint=hint, meant=names.goals,
+            )  # fmt: skip
         elif event is not None:
             found[goal] = event
     left_out = [goal for goal in goals if goal not in found]
