@@ -1,9 +1,11 @@
-"""Writes the reference pages of docs/ from the code: settings, errors, metrics, commands, checks.
+"""Writes the reference pages of docs/ from the code: settings, errors, metrics, commands, checks, dialects.
 
-Owns: `settings.md`, `errors.md`, `metrics.md`, `cli.md`, `checks.md` beside this file; tests compare them. Run it with
-`make docs` after a setting, an error code, a metric, a command or a check has changed. Never edits any other page.
+Owns: `settings.md`, `errors.md`, `metrics.md`, `cli.md`, `checks.md`, `dialect-tables.md` beside this file; tests
+compare them. Run it with `make docs` after a setting, an error code, a metric, a command, a check or a dialect has
+changed. Never edits any other page.
 """
 
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +15,13 @@ from typer.main import get_command
 
 from waypost.cli.main import app
 from waypost.errors import ERRORS
+from waypost.macros.dialects import NAMED
 from waypost.settings import defaults_text
 from waypost.stages.checks import CHECKS, OTHER_CODES, UPDATES
 from waypost.telemetry.names import METRICS
 
 FOLDER = Path(__file__).parent
+_DIGITS = re.compile(r"\d+")
 _MADE = "<!-- Made by docs/generate.py from {source}: do not edit by hand. -->\n"
 
 
@@ -125,12 +129,41 @@ def checks_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def dialects_page() -> str:
+    """Every name of every dialect that is translated, and why the others are not."""
+    lines = [
+        "# Other systems' macros\n",
+        _MADE.format(source="the tables in src/waypost/macros/dialects/"),
+        "How they are read, and what is said of a template, is in [dialects](dialects.md). A family of numbered names",
+        "is one row. Names that are refused stand at the end of each table, with the reason.",
+    ]
+    for name, dialect in NAMED.items():
+        lines += [
+            f"\n## {dialect.title}\n",
+            f"`--dialect {name}`, from <{dialect.source}>.\n",
+            "| theirs | Waypost | |",
+        ]
+        lines.append("|---|---|---|")
+        kept: dict[tuple[str, str], list[str]] = {}
+        for theirs, row in dialect.rows.items():
+            family = _DIGITS.sub("N", theirs) if _DIGITS.search(row.name) or not row.ours else theirs
+            ours = _DIGITS.sub("N", row.ours) if family != theirs else row.ours
+            names = kept.setdefault((ours, row.note), [])
+            if family not in names:
+                names.append(family)
+        for (ours, note), names in sorted(kept.items(), key=lambda item: not item[0][0]):
+            written = ", ".join(f"`{dialect.write_name(theirs)}`" for theirs in names)
+            lines.append(f"| {_cell(written)} | {_cell(f'`{{{ours}}}`' if ours else '–')} | {_cell(note)} |")
+    return "\n".join(lines) + "\n"
+
+
 PAGES = {
     "settings.md": settings_page,
     "errors.md": errors_page,
     "metrics.md": metrics_page,
     "cli.md": cli_page,
     "checks.md": checks_page,
+    "dialect-tables.md": dialects_page,
 }
 
 

@@ -1,4 +1,4 @@
-"""docs/macros.md names every macro, filter, position, dialect placeholder and error code, and its examples hold."""
+"""docs/macros.md names every macro, filter, position and error code, and its examples hold."""
 
 import re
 from decimal import Decimal
@@ -9,7 +9,6 @@ import pytest
 
 from waypost.errors import ERRORS
 from waypost.macros import expression, syntax
-from waypost.macros.dialects.keitaro import PLACEHOLDERS
 from waypost.macros.encoding import Position
 from waypost.macros.filters import FILTERS
 from waypost.macros.names import CLICK_FIELD, MACROS
@@ -42,13 +41,6 @@ def test_every_position_is_documented(position: Position) -> None:
 @pytest.mark.parametrize("code", [code for code in ERRORS if code.startswith("macro_")])
 def test_every_code_is_documented(code: str) -> None:
     assert f"`{code}`" in DOCS
-
-
-@pytest.mark.parametrize(
-    "name", [name for name, row in PLACEHOLDERS.items() if row.ours and not NUMBERED.fullmatch(name)]
-)
-def test_every_translated_placeholder_is_documented(name: str) -> None:
-    assert f"| `{{{name}}}` | `{{{PLACEHOLDERS[name].ours}}}` |" in DOCS
 
 
 @pytest.mark.parametrize("module", [syntax, expression], ids=["templates", "conditions"])

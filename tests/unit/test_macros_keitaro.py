@@ -29,6 +29,8 @@ def codes(text: str, **options: object) -> list[tuple[str, str]]:
         ("{date:U}", "{click_time}"),
         ("{date:Y-m-d}", "{click_time|date(%Y-%m-%d)}"),
         ("{date:Y-m-d H:i:s,UTC}", "{click_time|date('%Y-%m-%d %H:%M:%S')}"),
+        ("{date:Y-m-d H:i,Europe/Kyiv}", "{click_time|date('%Y-%m-%d %H:%M', Europe/Kyiv)}"),
+        ("{previous_status}", "{status_before|map(pending=lead, approved=sale, declined=rejected, hold=lead)}"),
         ("{keyword:UTF-8}", "{keyword}"),
         ("{offer_name}", "{offer}"),
     ],
@@ -46,6 +48,8 @@ def test_placeholders(theirs: str, ours: str) -> None:
         ("{_keyword}", "{keyword}"),
         ("{_date:Y-m-d H:i:s,UTC}", "{click_time|date('%Y-%m-%d %H:%M:%S')}"),
         ("{campaign_id}", "{link}"),
+        ("{random:1,9}", "{postback_id|random(1, 9)}"),
+        ("{sample:a, b c}", "{postback_id|random(1, 2)|map(1=a, 2='b c')}"),
         ("{campaign_name}", "{link}"),
         ("{ts_id}", "{partner}"),
         ("{status: lead=1 deposit=2}", "{status|map(pending=1, approved=sale, declined=rejected, hold=1)}"),
@@ -63,32 +67,21 @@ def test_what_is_translated_with_a_difference_is_said(theirs: str, ours: str) ->
         ("https://h/?a={externa_id}", "macro_unknown", 14),
         ("https://h/?a={External_Id}", "macro_unknown", 14),
         ("https://h/?a={ip}", "macro_unknown", 14),
-        ("https://h/?a={random:1,9}", "macro_unknown", 14),
+        ("https://h/?a={profit}", "macro_unknown", 14),
+        ("https://h/?a={random:1,x}", "macro_bad_argument", 14),
+        ("https://h/?a={sample}", "macro_unknown", 14),
         ("https://h/?a={sub_id_31}", "macro_unknown", 14),
         ("https://h/?a={payout:eur}", "macro_bad_argument", 14),
         ("https://h/?a={date:D}", "macro_bad_argument", 14),
-        ("https://h/?a={date:Y,Europe/Kyiv}", "macro_bad_argument", 14),
         ("https://h/?a={status:lead}", "macro_syntax", 14),
         ("https://h/?a={payout", "macro_syntax", 14),
         ("https://h/?a={}", "macro_syntax", 14),
-        ("https://h/?a=${payout}", "macro_foreign", 14),
-        ("https://h/?a={{payout}}", "macro_foreign", 14),
-        ("https://h/?a=##payout##", "macro_foreign", 14),
-        ("https://h/?a=#payout#", "macro_foreign", 14),
-        ("https://h/?a=[payout]", "macro_foreign", 14),
-        ("https://h/?a=[[[subid]]]", "macro_foreign", 14),
-        ("https://h/?a=<click_id>", "macro_foreign", 14),
-        ("https://h/?a=%click_id%&b=1", "macro_foreign", 14),
-        ("https://h/?a=__CLICKID__", "macro_foreign", 14),
-        ("https://h/?a=(idfa)", "macro_foreign", 14),
-        ("https://h/?a=YOUR_CLICK_ID", "macro_placeholder", 14),
-        ("https://h/?a=[your_payout]", "macro_placeholder", 14),
-        ("https://h/?a=####&b={payout}", "macro_placeholder", 14),
         ("https://your-domain.com/?a={payout}", "macro_placeholder", 9),
         ("https://pb.YOUR_DOMAIN/?a={payout}", "macro_placeholder", 12),
         ("https://yourdomain.com/?a={payout}", "macro_placeholder", 9),
-        ("https://[DOMAIN]/?a={payout}", "macro_placeholder", 9),
-        ("https://{domain}/?a={payout}", "macro_unknown", 9),
+        ("https://[DOMAIN]/?a={payout}", "macro_in_host", 9),
+        ("https://{domain}/?a={payout}", "macro_in_host", 9),
+        ("https://[YOUR_HOST]/?a={payout}", "macro_placeholder", 9),
         ("  https://h/?a={externa_id}", "macro_unknown", 16),
         ("h/?a={payout}", "macro_not_url", 1),
         ("", "macro_not_url", 0),
@@ -99,6 +92,35 @@ def test_what_is_refused(text: str, code: str, column: int) -> None:
     assert answer.text is None
     assert [(problem.code, problem.column) for problem in answer.errors] == [(code, column)]
     assert all(problem.detail and problem.hint for problem in answer.problems)
+
+
+@pytest.mark.parametrize(
+    ("left", "code", "spelled"),
+    [
+        ("${payout}", "macro_foreign", "%24%7Bpayout%7D"),
+        ("{{payout}}", "macro_foreign", "%7B%7Bpayout%7D%7D"),
+        ("##payout##", "macro_foreign", "%23%23payout%23%23"),
+        ("#payout#", "macro_foreign", "%23payout%23"),
+        ("[payout]", "macro_foreign", "%5Bpayout%5D"),
+        ("[[[subid]]]", "macro_foreign", "%5B%5B%5Bsubid%5D%5D%5D"),
+        ("<click_id>", "macro_foreign", "%3Cclick_id%3E"),
+        ("%click_id%", "macro_foreign", "%click_id%"),
+        ("__CLICKID__", "macro_foreign", "__CLICKID__"),
+        ("(idfa)", "macro_foreign", "%28idfa%29"),
+        ("TS{a.b}", "macro_foreign", "TS%7Ba.b%7D"),
+        ("YOUR_CLICK_ID", "macro_placeholder", "YOUR_CLICK_ID"),
+        ("CLICKID", "macro_placeholder", "CLICKID"),
+        ("[your_payout]", "macro_placeholder", "%5Byour_payout%5D"),
+        ("####", "macro_placeholder", "%23%23%23%23"),
+    ],
+)
+def test_what_was_left_in_is_kept_as_text_with_a_warning(left: str, code: str, spelled: str) -> None:
+    text = f"https://h/?a={left}&b={{payout}}"
+    answer = translate(text)
+    assert answer.text == f"https://h/?a={spelled}&b={{payout}}"
+    assert [(problem.severity.value, problem.code, problem.column) for problem in answer.problems] == [
+        ("warning", code, 14)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +176,7 @@ def test_free_click_parameters() -> None:
         "https://h/?a={bundle}&b={sub2}&c={country}&d={sub_id_3}",
         click_parameters=["bundle", "sub2", "country", "sub_id_3"],
     )
-    assert answer.text == "https://h/?a={click.bundle}&b={sub2}&c={click.country}&d={sub3}"
+    assert answer.text == "https://h/?a={click.bundle}&b={sub2}&c={country}&d={sub3}"
     assert answer.problems == ()
     assert answer.click_parameters["sub_id_3"] == "sub3"
     assert answer.click_parameters["bundle"] == "bundle"

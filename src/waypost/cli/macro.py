@@ -1,30 +1,38 @@
-"""`waypost macro`: render a template, check templates, import templates from another system.
+"""`waypost macro`: render a template, check templates, translate them from and into other systems' languages.
 
-Owns: the three commands and what they print. Reads the file that it is given, or standard input; writes nothing.
-Never knows a dialect or a filter: the macros' room does.
+Owns: the four commands and what they print. Reads the file that it is given, or standard input, and for `render --id`
+a data folder; writes nothing. Never knows a dialect or a filter: the macros' room does.
 """
 
 import json
 import sys
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import msgspec
 import typer
 
+from waypost.cli.macro_input import Entry, read_entries
+from waypost.cli.macro_render import register
 from waypost.errors import WaypostError
 from waypost.macros.dialects import DIALECTS
-from waypost.macros.dialects.translation import Problem, Severity, Translation
+from waypost.macros.dialects.calls import export_call, is_call
+from waypost.macros.dialects.dialect import Dialect
+from waypost.macros.dialects.export import export as export_template
+from waypost.macros.dialects.guess import OURS, common_language, guess
+from waypost.macros.dialects.translation import Problem, Result, Translation, error, result_of
 from waypost.macros.encoding import Position
-from waypost.macros.lint import check_template
-from waypost.macros.names import IN_POSTBACK
+from waypost.macros.lint import Checked, Kind
+from waypost.macros.lint import check as check_text
 from waypost.macros.syntax import MacroError
-from waypost.macros.template import compile_template
 
-app = typer.Typer(no_args_is_help=True, help="Render, check and import postback templates.")
+app = typer.Typer(no_args_is_help=True, help="Render, check and translate templates of postbacks.")
+register(app)
 
-OURS = "waypost"
+_SAMPLE = 1000  # so many first templates say what language a file is in
+_NAMES = ", ".join((OURS, *DIALECTS))
 
 
 class Format(StrEnum):
@@ -32,151 +40,230 @@ class Format(StrEnum):
     JSON = "json"
 
 
-class Entry(msgspec.Struct):
-    """One template of a file: its name or line, its text, the click parameters of its source."""
-
-    name: str
-    template: str
-    click_parameters: dict[str, str] = {}
-
-
 FormatOption = Annotated[Format, typer.Option("--format", help="How to answer.")]
 PositionOption = Annotated[Position, typer.Option(help="Where the text will stand.")]
 FileArgument = Annotated[str, typer.Argument(help="One template a line, or a JSON list; - is standard input.")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A macro's value; repeatable.")
+TextArgument = Annotated[str, typer.Argument(metavar="FILE|TEXT", help="A file, - for standard input, or a template.")]
+DialectOption = Annotated[
+    str, typer.Option("--dialect", metavar="NAME", help=f"Whose language: {_NAMES}. Guessed if not told.")
 ]
-
-
-@app.command()
-def render(
-    template: Annotated[str, typer.Argument(help="The template.")],
-    set_: SetOption = None,
-    position: PositionOption = Position.URL,
-    format_: FormatOption = Format.TEXT,
-) -> None:
-    """Render one template with the given values; a macro without a value is empty."""
-    values: dict[str, str] = {}
-    for pair in set_ or []:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise typer.BadParameter(f"{pair!r} is not NAME=VALUE", param_hint="--set")
-        values[name] = value
-    try:
-        compiled = compile_template(template, position=position, names=IN_POSTBACK)
-        rendered = compiled.render(values)
-    except WaypostError as error:
-        _fail(error, format_)
-    unused = sorted(values.keys() - set(compiled.names))
-    if format_ is Format.JSON:
-        _print_json({"rendered": rendered, "names": compiled.names, "unused": unused})
-        return
-    typer.echo(rendered)
-    if unused:
-        typer.echo(f"not in the template: {', '.join(unused)}", err=True)
 
 
 @app.command()
 def check(
     file: FileArgument,
-    dialect: Annotated[str, typer.Option(help=f"The templates' language: {', '.join((OURS, *DIALECTS))}.")] = OURS,
+    dialect: DialectOption = "",
     position: PositionOption = Position.URL,
     format_: FormatOption = Format.TEXT,
 ) -> None:
     """Say of each template whether it is right; exit code 1 if one is refused."""
-    if dialect == OURS:
-        answers = [
-            (entry, check_template(entry.template, position=position, names=IN_POSTBACK))
-            for entry in _read(file, format_)
-        ]
-    else:
-        answers = [(entry, _translate(dialect, entry).problems) for entry in _read(file, format_)]
-    rows = [
-        {"name": entry.name, "template": entry.template, "verdict": _verdict(problems), "problems": _plain(problems)}
-        for entry, problems in answers
-    ]
-    if format_ is Format.JSON:
-        _print_json(rows)
-    else:
-        for entry, problems in answers:
-            typer.echo(f"{_verdict(problems):8} {entry.name}: {entry.template}")
-            _echo_problems(problems)
-    _exit(problems for _, problems in answers)
+    _known(dialect)
+    answers = _checked(_entries(file, format_), dialect, position)
+    worst = _print(
+        ((entry, checked.problems, _check_row(entry, checked), _check_line(entry, checked))
+         for entry, checked in answers),
+        format_,
+    )  # fmt: skip
+    raise typer.Exit(1 if worst is Result.ERROR else 0)
 
 
 @app.command(name="import")
 def import_(
-    file: FileArgument,
-    dialect: Annotated[str, typer.Option(help=f"The templates' language: {', '.join(DIALECTS)}.")],
+    file: TextArgument,
+    dialect: DialectOption = "",
+    position: PositionOption = Position.URL,
     format_: FormatOption = Format.TEXT,
 ) -> None:
     """Translate each template into Waypost's language; exit code 1 if one is refused.
 
-    A JSON list may hold objects: `{"name", "postback", "click_parameters": {name: the source's macro}}`.
+    A JSON list may hold objects: `{"name", "postback", "click_parameters": {name: the source's macro}}` for a source,
+    `{"name", "postback", "offer_parameters"}` for a network.
     """
-    answers = [(entry, _translate(dialect, entry)) for entry in _read(file, format_)]
-    if format_ is Format.JSON:
-        _print_json([
-            {
-                "name": entry.name, "template": entry.template, "verdict": _verdict(answer.problems),
-                "translation": answer.text, "click_parameters": dict(answer.click_parameters),
-                "problems": _plain(answer.problems),
-            }
-            for entry, answer in answers
-        ])  # fmt: skip
-    else:
-        for entry, answer in answers:
-            typer.echo(f"{_verdict(answer.problems):8} {entry.name}: {answer.text or entry.template}")
-            _echo_problems(answer.problems)
-            renamed = [f"{theirs} → {ours}" for theirs, ours in answer.click_parameters.items() if theirs != ours]
-            if renamed:
-                typer.echo(f"    note: rename in the click's URL: {', '.join(renamed)}")
-    _exit(answer.problems for _, answer in answers)
+    _known(dialect)
+    answers = _checked(_entries(file, format_, text_too=True), dialect, position)
+    worst = _print(
+        ((entry, checked.problems, _import_row(entry, checked), _import_line(entry, checked))
+         for entry, checked in answers),
+        format_,
+    )  # fmt: skip
+    raise typer.Exit(1 if worst is Result.ERROR else 0)
 
 
-def _translate(dialect: str, entry: Entry) -> Translation:
-    if dialect not in DIALECTS:
-        known = ", ".join(DIALECTS)
-        raise typer.BadParameter(f"{dialect!r} is no dialect; known are {known}", param_hint="--dialect")
-    return DIALECTS[dialect](entry.template, click_parameters=entry.click_parameters)
+@app.command()
+def export(
+    file: TextArgument,
+    dialect: Annotated[str, typer.Option("--dialect", metavar="NAME", help=f"Whose language: {', '.join(DIALECTS)}.")],
+    format_: FormatOption = Format.TEXT,
+) -> None:
+    """Write each template of Waypost's language in another system's; exit code 1 if one cannot be."""
+    _known(dialect)
+    if dialect == OURS:
+        raise typer.BadParameter("templates are Waypost's already", param_hint="--dialect")
+    answers = ((entry, _exported(DIALECTS[dialect], entry)) for entry in _entries(file, format_, text_too=True))
+    worst = _print(
+        ((entry, answer.problems,
+          {"name": entry.name, "template": entry.template, "dialect": dialect, "result": result_of(answer.problems),
+           "translation": answer.text, "problems": _plain(answer.problems)},
+          f"{result_of(answer.problems).value:8} {entry.name}: {answer.text or entry.template}")
+         for entry, answer in answers),
+        format_,
+    )  # fmt: skip
+    raise typer.Exit(1 if worst is Result.ERROR else 0)
 
 
-def _read(file: str, format_: Format) -> list[Entry]:
-    try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(str(error), param_hint="FILE") from error
-    if text.lstrip().startswith("[") and text.rstrip().endswith("]"):
-        try:
-            return [_entry(number, item) for number, item in enumerate(json.loads(text), 1) if _has_template(item)]
-        except (ValueError, msgspec.ValidationError) as error:
-            _fail(WaypostError("macro_syntax", f"not a JSON list of templates: {error}", place=file), format_)
-    lines = enumerate(text.splitlines(), 1)
-    return [Entry(f"line {number}", line.strip()) for number, line in lines if line.strip() and line.strip()[0] != "#"]
+def _exported(dialect: Dialect, entry: Entry) -> Translation:
+    if is_call(entry.template):
+        return Translation(export_call(entry.template))
+    return export_template(dialect, entry.template, click_parameters=entry.click_parameters)
 
 
-def _has_template(item: object) -> bool:
-    return not isinstance(item, dict) or bool(item.get("postback") or item.get("template"))
+# --- what each answer is ----------------------------------------------------------------------------------
 
 
-def _entry(number: int, item: Any) -> Entry:
-    if isinstance(item, str):
-        return Entry(f"item {number}", item)
-    fields = dict(item) if isinstance(item, dict) else {}
-    return msgspec.convert(
-        {
-            "name": fields.get("name", f"item {number}"),
-            "template": fields.get("postback") or fields.get("template"),
-            "click_parameters": fields.get("click_parameters") or {},
-        },
-        Entry,
+def _checked(entries: Iterator[Entry], dialect: str, position: Position) -> Iterator[tuple[Entry, Checked]]:
+    """Each entry with what is said of it; a list's first templates say what language it is in."""
+    prefer = ""
+    if not dialect:
+        sample = list(islice(entries, _SAMPLE))
+        entries = chain(sample, entries)
+        texts = [entry.template for entry in sample if not is_call(entry.template)]
+        prefer = common_language(guess(text) for text in texts[: _SAMPLE if len(texts) > 1 else 0])
+    for entry in entries:
+        yield entry, _check_entry(entry, dialect, position, prefer)
+
+
+def _check_entry(entry: Entry, dialect: str, position: Position, prefer: str) -> Checked:
+    if entry.fault:
+        problem = error("macro_syntax", f"{entry.name} is {entry.fault}")
+        return Checked(Kind.POSTBACK, dialect or OURS, None, Translation(None, (problem,), draft=entry.template))
+    if entry.click_parameters and not dialect:
+        dialect = "keitaro"  # whose collections say what a source's click brings
+    if entry.bare:
+        return Checked(Kind.POSTBACK, dialect, None, Translation(None))
+    return check_text(
+        entry.template, dialect=dialect, position=position, click_parameters=entry.click_parameters, prefer=prefer
     )
 
 
-def _verdict(problems: tuple[Problem, ...]) -> str:
-    if any(problem.severity is Severity.ERROR for problem in problems):
-        return "error"
-    return "warning" if problems else "ok"
+def _check_row(entry: Entry, checked: Checked) -> dict[str, Any]:
+    first = checked.foremost
+    return {
+        "name": entry.name,
+        "template": _printable(entry.template),
+        "result": checked.result,
+        "code": first.code if first else "",
+        "column": first.column if first else 0,
+        "message": _message(entry, checked),
+        "dialect": checked.dialect,
+        "kind": checked.kind,
+        "problems": _plain(checked.problems),
+    }
+
+
+def _message(entry: Entry, checked: Checked) -> str:
+    first = checked.foremost
+    if first:
+        return f"{first.detail}; {first.hint}" if first.hint else first.detail
+    if entry.bare:
+        return "the entry has no postback"
+    if checked.kind is Kind.CALL:
+        return "a URL for a network to call; its macros are the network's"
+    if checked.dialect != OURS:
+        return f"written for {DIALECTS[checked.dialect].title}; `waypost macro import` translates it"
+    return ""
+
+
+def _check_line(entry: Entry, checked: Checked) -> str:
+    language = f" [{checked.dialect}]" if checked.dialect and checked.dialect != OURS else ""
+    return f"{checked.result.value:8} {entry.name}{language}: {_printable(entry.template)}"
+
+
+def _import_row(entry: Entry, checked: Checked) -> dict[str, Any]:
+    translation = checked.translation
+    row: dict[str, Any] = {
+        "name": entry.name,
+        "template": _printable(entry.template),
+        "kind": checked.kind,
+        "dialect": checked.dialect,
+        "confidence": checked.guess.confidence if checked.guess else "told" if checked.dialect else "",
+        "why": checked.guess.why if checked.guess else "",
+        "result": checked.result,
+        "translation": translation.text,
+        "draft": _printable(translation.draft),
+        "problems": _plain(checked.problems),
+    }
+    if entry.click_parameters:
+        row["click_parameters"] = dict(translation.click_parameters)
+        row["click_url"] = _click_url(entry, translation)
+    if entry.offer_parameters:
+        row["offer_parameters"] = _offer_parameters(entry).translation.text
+    return row
+
+
+def _import_line(entry: Entry, checked: Checked) -> str:
+    translation = checked.translation
+    lines = [f"{checked.result.value:8} {entry.name}: {translation.text or _printable(entry.template)}"]
+    if checked.guess and checked.dialect != OURS:
+        lines.append(f"    {checked.guess.confidence.value}: {checked.guess.why}")
+    if entry.click_parameters:
+        lines.append(f"    the click URL to give them: {_click_url(entry, translation)}")
+    if entry.offer_parameters:
+        lines.append(f"    to the offer's URL: {_offer_parameters(entry).translation.text or entry.offer_parameters}")
+    return "\n".join(lines)
+
+
+def _click_url(entry: Entry, translation: Translation) -> str:
+    """Our click URL with the source's own macros, for the source to send its clicks to."""
+    pairs = (
+        f"{translation.click_parameters.get(theirs, theirs)}={macro.strip()}"
+        for theirs, macro in entry.click_parameters.items()
+    )
+    return "/c/LINK?" + "&".join(pairs)
+
+
+def _offer_parameters(entry: Entry) -> Checked:
+    return check_text(entry.offer_parameters, dialect="keitaro")
+
+
+# --- in and out -------------------------------------------------------------------------------------------
+
+
+def _known(dialect: str) -> None:
+    if dialect and dialect != OURS and dialect not in DIALECTS:
+        raise typer.BadParameter(f"{dialect!r} is no dialect; known are {_NAMES}", param_hint="--dialect")
+
+
+def _entries(file: str, format_: Format, *, text_too: bool = False) -> Iterator[Entry]:
+    """The file's templates; a list that is none ends the command."""
+    if text_too and file != "-" and not Path(file).exists() and any(sign in file for sign in ":{}[]#%<>$?&=("):
+        yield Entry("template", file)
+        return
+    try:
+        yield from read_entries(file)
+    except OSError as fault:
+        raise typer.BadParameter(str(fault), param_hint="FILE") from fault
+    except WaypostError as fault:
+        _fail(fault, format_)
+
+
+def _print(answers: Iterable[tuple[Entry, tuple[Problem, ...], dict[str, Any], str]], format_: Format) -> Result:
+    """Each answer as soon as it is there; the worst of all."""
+    worst = Result.OK
+    written = 0
+    for _, problems, row, line in answers:
+        result = result_of(problems)
+        if result is Result.ERROR or worst is Result.OK:
+            worst = result
+        if format_ is Format.JSON:
+            sys.stdout.write(("[\n" if not written else ",\n") + json.dumps(row, ensure_ascii=False))
+        else:
+            sys.stdout.write(line + "\n")
+            _echo_problems(problems)
+        written += 1
+    if format_ is Format.JSON:
+        sys.stdout.write("\n]\n" if written else "[]\n")
+    sys.stdout.flush()
+    return worst
 
 
 def _plain(problems: tuple[Problem, ...]) -> list[dict[str, Any]]:
@@ -186,29 +273,26 @@ def _plain(problems: tuple[Problem, ...]) -> list[dict[str, Any]]:
 def _echo_problems(problems: tuple[Problem, ...]) -> None:
     for problem in problems:
         where = f"column {problem.column}: " if problem.column else ""
-        typer.echo(f"    {problem.severity.value}: {where}{problem.detail} [{problem.code}] ({problem.hint})")
+        line = f"    {problem.severity.value}: {where}{problem.detail} [{problem.code}] ({problem.hint})"
+        sys.stdout.write(_printable(line) + "\n")
 
 
-def _exit(all_problems: Any) -> None:
-    if any(_verdict(problems) == "error" for problems in all_problems):
-        raise typer.Exit(1)
+def _printable(text: str) -> str:
+    """The text with what no encoder takes as question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _fail(error: WaypostError, format_: Format) -> NoReturn:
+def _fail(fault: WaypostError, format_: Format) -> NoReturn:
     if format_ is Format.JSON:
-        column = error.column if isinstance(error, MacroError) else 0
+        column = fault.column if isinstance(fault, MacroError) else 0
         answer = {
-            "code": error.code,
-            "detail": error.detail,
-            "place": error.place,
-            "hint": error.hint,
+            "code": fault.code,
+            "detail": fault.detail,
+            "place": fault.place,
+            "hint": fault.hint,
             "column": column,
         }
-        _print_json({"error": answer})
+        typer.echo(json.dumps({"error": answer}, ensure_ascii=False, indent=1))
     else:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {fault}", err=True)
     raise typer.Exit(1)
-
-
-def _print_json(answer: object) -> None:
-    typer.echo(json.dumps(answer, ensure_ascii=False, indent=1))

@@ -1,17 +1,18 @@
 """What people leave in templates: placeholders that nobody filled in, and macros of yet another system.
 
-Owns: the signs by which both are told from plain text. Reads and writes nothing. Never translates.
+Owns: the words by which both are told from plain text. Reads and writes nothing. Never translates.
 
 A *placeholder* is to be filled in once, by hand: it gives an instruction (`REPLACE`, `YOUR_KEY`), it names a thing of
-the account instead of being one (`API_KEY`, `TeamName`, `[account_number]`), or it is a row of one sign (`XXXXXX`,
-`######`). A *foreign macro* is a name in another system's signs: `${a}`, `{{a}}`, `##a##`, `#a#`, `[a]`, `<a>`, `%a%`,
-`__A__`, `(a)`. Where a placeholder asks for a value that changes with each postback (`[your_clickid]`), it stands for
-a macro.
+the account instead of being one (`API_KEY`, `TeamName`, `[account_number]`), it is a row of one sign (`XXXXXX`,
+`######`), or it repeats its parameter's name in capitals (`uid=UID`). A *bare word* is a macro's name without signs
+(`CLICKID`, `currency=currency`). A *foreign macro* is a name in another system's signs.
 """
 
 import re
 from typing import NamedTuple
 from urllib.parse import quote
+
+from waypost.macros.dialects.brackets import find_tokens, masked
 
 
 class Leftover(NamedTuple):
@@ -22,6 +23,7 @@ class Leftover(NamedTuple):
     text: str
     name: str
     placeholder: bool
+    form: str = ""
 
     @property
     def cuts(self) -> bool:
@@ -29,29 +31,24 @@ class Leftover(NamedTuple):
         return "#" in self.text
 
 
-_WRAPPED = re.compile(
-    r"""[$%]\{([^{}]*)\} | \{\{([^{}]*)\}\}
-      | \#\#([A-Za-z_][\w.-]*)\#\# | \#([A-Za-z_]\w*)\#
-      | \[{1,3}([^\[\]&/?=\#]+)\]{1,3}
-      | <([A-Za-z_][\w. -]*)>
-      | %([A-Za-z_]\w{2,})%(?![0-9A-Fa-f]{2})
-      | (?<![A-Za-z0-9])__([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)__
-      | (?<=[=/])\(([A-Za-z_][\w-]+)\)
-      | (?P<row>\#{2,})""",
-    re.VERBOSE,
-)
+_HASHES = re.compile(r"#{2,}")
 _VALUE = re.compile(r"(?<=[=/,:])[^/?&=#;:,\s\0{}\[\]<>$%()]+(?=$|[/?&#;,])")
-_ROW = re.compile(r"X{3,}|x{5,}|\*{3,}|\.{3,}|_{3,}|-{3,}")
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_PAIR = re.compile(r"(?<![\w.\-\0])([\w.\-]+)=([A-Za-z_][\w.\-]*)(?=$|[&#;,])")
+_ROW = re.compile(r"X{3,}|x{5,}|N{4,}|\*{3,}|\.{3,}|…|_{3,}|-{3,}|\?{3,}")
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[А-ЯЁа-яё]+|\d+")
 
 # Words that give an instruction; the soft ones only beside another word.
-_COMMANDS = frozenset({"replace", "replaceme", "your", "placeholder", "changeme", "todo"})
+_COMMAND_WORDS = """
+replace replaceme your placeholder changeme todo optional
+ваш ваша ваше вашу замените заменить вставьте вставить укажите
+"""
+_COMMANDS = frozenset(_COMMAND_WORDS.split())
 _SOFT_COMMANDS = frozenset({"put", "insert", "enter", "change", "fill", "paste", "here", "my"})
 # Words for things that an account has once, for who has them, and for what they are.
 _ACCOUNT = frozenset({"account", "api", "apikey", "key", "secret", "password", "login", "team", "company"})
 _OWNER_WORDS = """
 partner tracker user affiliate aff advertiser client property pixel access auth security unique tracking project server
-postback
+postback goal campaign
 """
 _THING_WORDS = "id key name token number code secret hash login password uid uuid apikey"
 _OWNERS = _ACCOUNT | frozenset(_OWNER_WORDS.split())
@@ -59,30 +56,46 @@ _THINGS = frozenset(_THING_WORDS.split())
 # Words for what differs with each postback.
 _CHANGING_WORDS = """
 click clickid clid subid externalid external payout revenue status sum amount goal currency conversion transaction
-transactionid txid txn
+transactionid txid txn macro macros
 """
 _CHANGING = frozenset(_CHANGING_WORDS.split())
+_BARE = _CHANGING - {"click", "external", "status", "sum", "goal", "conversion", "transaction"}
 _AFTER_YOUR = _THINGS | _OWNERS | _CHANGING | {"domain", "host", "site", "parameter", "value"}
 
 
 def find_leftovers(text: str) -> list[Leftover]:
     """All leftovers of a text without macros of its own dialect, in order; linear in the text's length."""
-    found = []
-    for match in _WRAPPED.finditer(text):
-        name = next((group for group in match.groups() if group is not None), "").strip()
-        placeholder = bool(match["row"]) or is_placeholder(name)
-        found.append(Leftover(match.start(), match.end(), match[0], "" if match["row"] else name, placeholder))
-    rest = _WRAPPED.sub(lambda match: "\0" * len(match[0]), text)
+    tokens = find_tokens(text)
+    found = [
+        Leftover(token.start, token.end, token.text, token.name, is_placeholder(token.name), token.form)
+        for token in tokens
+    ]
+    return sorted(found + find_bare(masked(text, tokens)))
+
+
+def find_bare(rest: str) -> list[Leftover]:
+    """Placeholders and bare words of a text whose tokens are masked, in order."""
+    found = {
+        match.start(): Leftover(match.start(), match.end(), match[0], "", True) for match in _HASHES.finditer(rest)
+    }
     for match in _VALUE.finditer(rest):
         if _is_bare_placeholder(match[0]):
-            found.append(Leftover(match.start(), match.end(), match[0], match[0], True))
-    return sorted(found)
+            found[match.start()] = Leftover(match.start(), match.end(), match[0], match[0], True)
+    for match in _PAIR.finditer(rest):
+        key, value = match[1], match[2]
+        if key.lower() == value.lower() and (value.isupper() or not _CHANGING.isdisjoint(_words(value))):
+            found[match.start(2)] = Leftover(match.start(2), match.end(2), value, value, True)
+    return [found[start] for start in sorted(found)]
 
 
 def is_placeholder(name: str) -> bool:
     """Whether a name inside signs is to be filled in by hand; by its words."""
-    words = _words(name)
-    return _instructs(words) or not _ACCOUNT.isdisjoint(words) or bool(_ROW.fullmatch(name))
+    return instructs(name) or not _ACCOUNT.isdisjoint(_words(name))
+
+
+def instructs(name: str) -> bool:
+    """Whether a name is an order to the reader, or a row of one sign; no system's macro is called so."""
+    return _instructs(_words(name)) or bool(_ROW.fullmatch(name))
 
 
 def asks_for_macro(name: str) -> bool:
@@ -92,7 +105,7 @@ def asks_for_macro(name: str) -> bool:
 
 def host_placeholder(host: str) -> str:
     """The part of a host's name that is a leftover, or an empty text; only clear orders count in a name."""
-    left = next((match[0] for match in _WRAPPED.finditer(host)), "")
+    left = next((token.text for token in find_tokens(host) if token.form != "{x}"), "")
     return left or next((label for label in host.split(".") if any(map(_commands, _words(label)))), "")
 
 
@@ -104,6 +117,8 @@ def as_literal(text: str) -> str:
 def _is_bare_placeholder(value: str) -> bool:
     words = _words(value)
     if _instructs(words) or _ROW.fullmatch(value):
+        return True
+    if value.isupper() and not _BARE.isdisjoint(words):
         return True
     if not words or words[-1] not in _THINGS:
         return False
