@@ -48,7 +48,7 @@ def test_certificates_by_name_and_their_reload(tmp_path: Path) -> None:
     folder = waypost.data / "certificates"
     for stem, name in (("default", "clicks.one.example"), ("two", "*.two.example")):
         authority.issue(folder / f"{stem}.crt", folder / f"{stem}.key", name)
-    with waypost.start():
+    with waypost:
         assert f"https://127.0.0.1:{port}" in waypost.said()
         with _handshake(port, authority, "clicks.one.example") as kept:
             assert _accepted(kept)
