@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from support.catalogs import MemoryCatalogs
 from support.doors import RING, RunningDoor, running_door
 from support.intake import advertiser, intake_view
-from waypost.catalog.model import IntakeRules, Signature
+from waypost.catalog.aliases import merged_clicks
+from waypost.catalog.model import Facet, IntakeRules, Signature, Targeting
 from waypost.doors.refusal_search import Wanted, search_refusals
 from waypost.doors.refusals import Refusal
 from waypost.model.frames import Auth, Click, PostbackIn
@@ -236,3 +238,21 @@ def test_json_bodies_are_stored_and_judged_later(door: RunningDoor) -> None:
     answer = door.post("/postback", body, "Content-Type: application/json")
     assert answer.json["status"] == 1
     assert (last(door).auth, last(door).advertiser, last(door).partition) == (Auth.DEFERRED, 0, NO_PARTITION)
+
+
+def test_a_partners_click_names_fill_the_offers_url_and_its_targeting(tmp_path: Path) -> None:
+    view = intake_view(advertiser(1, "acme", "t"))
+    offer, partner = view.offer(1), view.partner(1)
+    assert offer is not None and partner is not None
+    url = "http://127.0.0.1:9000/?s={sub1}&e={external_id}&x={click.aff_sub}"
+    targeting = Targeting((Facet("sub1", "text", ("good*",)),))
+    view._offers[1] = replace(offer, url=url, targeting=targeting)
+    view._partners[1] = replace(partner, click_names=merged_clicks({}, ("tune",)))
+    with running_door(tmp_path, catalogs=MemoryCatalogs(view)) as door:
+        for query, location in (
+            ("aff_sub=good%20one&aff_click_id=7", "s=good%20one&e=7&x=good%20one"),
+            ("sub1=good&aff_sub=other", "s=good&e=&x=other"),
+        ):
+            answer = door.get(f"/c/link-acme?{query}")
+            assert answer.headers["location"] == f"http://127.0.0.1:9000/?{location}"
+        assert door.get("/c/link-acme?aff_sub=bad").status != 302

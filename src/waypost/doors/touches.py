@@ -137,7 +137,7 @@ class Touches:
         returning = self._recent.has_seen(user)
         if ms >= self._exhausted_until_ms:
             self._read_board(ms)
-        visit = Visit(ms, address, facts, query, returning)
+        visit = Visit(ms, address, facts, query, returning, plan.click_names)
         target, skipped = choose_target(plan, visit, seq, user_agent=user_agent, exhausted=self._exhausted)
         if skipped:
             self._count_skips(plan, target)

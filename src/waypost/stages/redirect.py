@@ -13,12 +13,14 @@ from functools import partial
 from typing import NamedTuple
 from urllib.parse import unquote_plus
 
-from waypost.catalog.model import DeepLink, Link, Target, Targeting
+from waypost.catalog.model import DeepLink, Link, Partner, Target, Targeting
 from waypost.catalog.view import CatalogView
 from waypost.errors import WaypostError
 from waypost.macros.names import VISITOR, is_personal
 from waypost.macros.template import Position, Template, compile_applied
+from waypost.stages.click_names import add_ours
 from waypost.stages.deep_links import AppPlan, Apps
+from waypost.stages.intake import decode_pairs
 from waypost.stages.rotation import BY_WEIGHT, IN_ORDER, Rotation, Skipped
 from waypost.stages.targeting import LINK_PREFIX, Gate, Visit
 
@@ -49,6 +51,7 @@ class TargetPlan(NamedTuple):
     advertiser: int = 0
     apps: Apps | None = None
     is_fallback: bool = False  # not one of the link's targets
+    click_names: Mapping[str, str] = NO_FACTS  # the partner's names for our click parameters
 
 
 NO_TARGETS: Rotation[TargetPlan] = Rotation(())
@@ -69,6 +72,7 @@ class LinkPlan(NamedTuple):
     last: TargetPlan | None = None
     inactive: Skipped = ()
     partner: int = 0
+    click_names: Mapping[str, str] = NO_FACTS
 
 
 class Choice(NamedTuple):
@@ -88,7 +92,7 @@ def plan_link(view: CatalogView, link: Link, templates: dict[int, Template], *, 
     partner = view.partner(link.partner)
     if not link.active or partner is None or not partner.active:
         return refused("link_inactive")
-    planner = _Planner(view, link, partner.name, templates)
+    planner = _Planner(view, link, partner, templates)
     targets = planner.all(target for target in link.targets if not offer or target.offer == offer)
     levels = ((link.fallbacks, IN_ORDER), *((group, BY_WEIGHT) for group in link.groups))
     behind = [Rotation((plan._replace(is_fallback=True) for plan in planner.all(level)), by) for level, by in levels]
@@ -96,7 +100,8 @@ def plan_link(view: CatalogView, link: Link, templates: dict[int, Template], *, 
     last = planner.last() if link.unplaced else None
     if targets or asked or (last is not None and link.default):
         return LinkPlan(
-            Rotation(targets, link.rotation), "", "", asked, last, tuple(planner.inactive), link.partner
+            Rotation(targets, link.rotation), "", "", asked, last, tuple(planner.inactive), link.partner,
+            partner.click_names,
         )  # fmt: skip
     return refused("bad_target", planner.broken) if planner.broken else refused("link_inactive")
 
@@ -109,10 +114,11 @@ def refused(code: str, detail: str = "") -> LinkPlan:
 class _Planner:
     """Makes the targets of one link's plan; keeps what was left out, and why."""
 
-    def __init__(self, view: CatalogView, link: Link, partner: str, templates: dict[int, Template]) -> None:
+    def __init__(self, view: CatalogView, link: Link, partner: Partner, templates: dict[int, Template]) -> None:
         self._view = view
         self._link = link
-        self._partner = partner
+        self._partner = partner.name
+        self._click_names = partner.click_names
         self._templates = templates
         self.broken = ""
         self.inactive: list[tuple[int, str]] = []
@@ -203,7 +209,7 @@ class _Planner:
         link = self._link
         return TargetPlan(
             route, partition, weight, template, _wanted(template.names), blank, no, facts, gates,
-            link.mode or 302, link.hides_referrer,
+            link.mode or 302, link.hides_referrer, click_names=self._click_names,
         )  # fmt: skip
 
 
@@ -270,7 +276,10 @@ def target_url(target: TargetPlan, click_id: str, query: bytes, facts: Mapping[s
     for name in target.facts:
         values[name] = facts.get(name, "")
     if target.wanted and query:
-        _fill(values, target.wanted, query)
+        if target.click_names:
+            _fill_named(values, target, query)
+        else:
+            _fill(values, target.wanted, query)
         try:
             url = template.render(values)
         except WaypostError:
@@ -280,6 +289,16 @@ def target_url(target: TargetPlan, click_id: str, query: bytes, facts: Mapping[s
     if not url.isascii() or not url.isprintable() or " " in url:
         raise WaypostError("bad_target", "the offer's URL rendered to an address with characters none may have")
     return url
+
+
+def _fill_named(values: dict[str, str], target: TargetPlan, query: bytes) -> None:
+    """As `_fill`, for a partner whose click URLs have other names than ours."""
+    parameters = decode_pairs(query)
+    add_ours(parameters, target.click_names)
+    for name, macros in target.wanted.items():
+        text = parameters.get(name.decode(), "")
+        for macro in macros:
+            values[macro] = text
 
 
 def _fill(values: dict[str, str], wanted: dict[bytes, tuple[str, ...]], query: bytes) -> None:

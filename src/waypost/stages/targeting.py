@@ -9,7 +9,7 @@ A fact that is not known is an empty text: it is in no list, so `country: [DE]` 
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -19,9 +19,11 @@ from waypost.errors import WaypostError
 from waypost.macros.expression import Expression, compile_expression, has_form
 from waypost.macros.names import VISITOR
 from waypost.stages.addresses import AllowList
+from waypost.stages.click_names import add_ours
 from waypost.stages.intake import decode_pairs
 
 _REMEMBERED_MAX = 10_000
+_NO_NAMES: Mapping[str, str] = {}
 _MINUTE_MS = 60_000
 _CLICK_PREFIX = "click."
 LINK_PREFIX = "link_"  # before the codes of what a link says of its target; an offer's own have none
@@ -51,21 +53,32 @@ def skip_meaning(code: str) -> str:
 class Visit:
     """What is known of a click before it is placed. `facts` are the engine's; `returning` as far as a door can know."""
 
-    __slots__ = ("_parameters", "address", "facts", "ms", "query", "returning")
+    __slots__ = ("_click_names", "_parameters", "address", "facts", "ms", "query", "returning")
 
-    def __init__(self, ms: int, address: str, facts: dict[str, str], query: bytes, returning: bool = False) -> None:
+    def __init__(
+        self,
+        ms: int,
+        address: str,
+        facts: dict[str, str],
+        query: bytes,
+        returning: bool = False,
+        click_names: Mapping[str, str] = _NO_NAMES,
+    ) -> None:
         self.ms = ms
         self.address = address
         self.facts = facts
         self.query = query
         self.returning = returning
         self._parameters: dict[str, str] | None = None
+        self._click_names = click_names
 
     @property
     def parameters(self) -> dict[str, str]:
-        """The query's; decoded when first asked for."""
+        """The query's, with our names beside the partner's; decoded when first asked for."""
         if self._parameters is None:
             self._parameters = decode_pairs(self.query)
+            if self._click_names:
+                add_ours(self._parameters, self._click_names)
         return self._parameters
 
     def value(self, name: str) -> str:
