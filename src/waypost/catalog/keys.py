@@ -76,7 +76,7 @@ KEYS: tuple[Key, ...] = (
     _reserved("networks", "networks that are asked for their claims"),
     _reserved("rules", "operator's rules on inbound calls"),
     _reserved("rates", "exchange rates"),
-    Key("privacy", "mapping", "what is stored of visitors ([landing-pages.md](landing-pages.md))"),
+    Key("privacy", "mapping", "what is stored of visitors ([visits.md](visits.md))"),
     Key("domains", "mapping by host", "hosts that doors answer for; `*` is all others"),
     _reserved("users", "who may use the console"),
     # --- advertisers

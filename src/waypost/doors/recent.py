@@ -2,7 +2,7 @@
 
 Owns: a bounded memory in two halves; when the young half is full it becomes the old one and the old one is forgotten.
 Per process, as all a door keeps in memory: a visitor whose connection lands on another door, or who comes after a
-restart, looks new. Exact counts are made over the archive (docs/clicks.md). Holds keys of visitors, never addresses.
+restart, looks new. Exact counts are made over the archive (docs/visits.md). Holds keys of visitors, never addresses.
 """
 
 
