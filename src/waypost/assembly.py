@@ -8,11 +8,11 @@ what it needs (DuckDB in the archivist, libcurl in the courier).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from importlib import import_module
 from pathlib import Path
 from socket import socket
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from waypost.engines.local.clock import SystemClock
@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from waypost.doors.door import Door
     from waypost.engines.sqlite.catalog import AppliedCatalog, SqliteCatalogStore
     from waypost.explain.sources import ExplainSources
+    from waypost.ports.recording import RecordingInfo
     from waypost.runtime.archivist import Archivist
     from waypost.runtime.pipeline import Pipeline
+    from waypost.runtime.replay_report import ReplayReport
 
 OPERATOR_SOURCE = "operator"
 _APPLY_WAIT_MS = 10_000
@@ -367,3 +369,63 @@ def _unless_missing(open_store: Callable[[], _Store]) -> _Store | None:
         if error.code != "data_missing":
             raise
         return None
+
+
+def record_traffic(
+    data: Path, out: Path, settings: Settings, *, from_ms: int | None, to_ms: int | None
+) -> RecordingInfo:
+    """Records a stretch of an installation's traffic into the file `out`; the installation may be at work.
+
+    Raises WaypostError: `recording_exists`, `recording_gone`, `recording_empty`, `data_missing`.
+    """
+    from waypost.engines.local.keyring import load_key_ring
+    from waypost.engines.sqlite.click_store import SqliteClickStore
+    from waypost.engines.sqlite.journal import SqliteFeeds
+    from waypost.engines.sqlite.ledger import SqliteLedger
+    from waypost.engines.sqlite.recording import SqliteRecordingWriter
+    from waypost.runtime.recorder import RecorderSources, record
+
+    layout = existing_data_folder(data)
+    with ExitStack() as stack:
+        ledger = stack.enter_context(closing(SqliteLedger(layout.ledger, read_only=True)))
+        sources = RecorderSources(
+            feeds=SqliteFeeds(layout.journals),
+            ledger=ledger,
+            clicks=stack.enter_context(closing(SqliteClickStore(layout.clicks, read_only=True))),
+            catalogs=open_catalogs(layout, settings),
+            catalog_folder=layout.catalog,
+            ring=load_key_ring(layout),
+            park_max_ms=settings.pipeline.park_max_ms,
+        )
+        writer = SqliteRecordingWriter(out)
+        stack.callback(writer.abandon)
+        return record(sources, writer, from_ms=from_ms, to_ms=to_ms)
+
+
+def replay_recording(file: Path, settings: Settings, *, catalog: Path | None = None) -> ReplayReport:
+    """Replays a recording under its own catalogs, or all of it under the one that `catalog` makes. Never sends.
+
+    Works in a temporary folder. Raises WaypostError: a `catalog_*` code, `data_missing`, `store_corrupt`.
+    """
+    from waypost.courier.rehearsal import render_of
+    from waypost.courier.render import Renderer
+    from waypost.engines.sqlite.catalog import SqliteCatalogStore, apply_catalog
+    from waypost.engines.sqlite.click_store import SqliteClickStore
+    from waypost.engines.sqlite.ledger import SqliteLedger
+    from waypost.engines.sqlite.recording import SqliteRecording
+    from waypost.runtime.replay import ReplayCatalogs, ReplayStores
+    from waypost.runtime.replay_report import Side, compare
+
+    with closing(SqliteRecording(file)) as recording, TemporaryDirectory(prefix="waypost-replay-") as scratch:
+        folder = Path(scratch)
+        recording.unpack_catalogs(folder / "catalog")
+        base = SqliteCatalogStore(folder / "catalog", cache_items_max=settings.door.catalog_cache_items_max)
+        in_force = base.current()
+        instead = 0
+        if catalog is not None:
+            instead = apply_catalog(catalog, folder / "catalog", settings.catalog, secrets=False).version
+        stores = ReplayStores(SqliteLedger(folder / "ledger" / "ledger.db"), SqliteClickStore(folder / "clicks"), base)
+        now = ReplayCatalogs(base, instead)
+        was_side = Side(render_of(Renderer(base)), base.open(in_force))
+        now_side = Side(render_of(Renderer(now)), base.open(instead or in_force))
+        return compare(recording, stores, settings.pipeline, was_side, now_side, instead=instead)

@@ -154,6 +154,11 @@ ERRORS: dict[str, ErrorSpec] = {
     "resend_refused": ErrorSpec(0, True, "a hidden resend by the HTTP library was stopped", "nothing: it is retried"),
     "outcome_unknown": ErrorSpec(0, True, "the courier died between intent and outcome", "nothing: it is marked"),
     # --- stores and runtime --------------------------------------------------------------------------
+    "recording_exists": ErrorSpec(0, False, "there is a file of that name", "name another file, or remove it"),
+    "recording_gone": ErrorSpec(
+        0, False, "the traffic of that time is not held any more", "begin later, or record while it is held"
+    ),
+    "recording_empty": ErrorSpec(0, False, "there is no traffic of that time", "widen the times"),
     "bad_settings": ErrorSpec(0, False, "a setting that does not exist or a value it cannot have", "see the place"),
     "bad_geo_file": ErrorSpec(0, False, "an MMDB file that cannot be used", "put a valid one in its place, by renaming"),
     "bad_key_ring": ErrorSpec(0, False, "the click-id key ring cannot be read", "restore keys/ from the backup"),

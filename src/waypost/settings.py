@@ -73,6 +73,8 @@ class PipelineSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     sum_max: str
     clicks_kept_days: int
     board_lifetime_ms: int
+    replay_kept_ms: int
+    replay_frames_max: int
 
 
 class CourierSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from waypost import __version__
-from waypost.cli import audit, catalog, demo, macro, refusals, restart, roles, run, testcall, trace
+from waypost.cli import audit, catalog, demo, macro, refusals, replay, restart, roles, run, testcall, trace
 from waypost.errors import WaypostError
 
 app = typer.Typer(
@@ -44,6 +44,7 @@ app.add_typer(macro.app, name="macro", rich_help_panel="Work")
 app.add_typer(testcall.app, name="test", rich_help_panel="Work")
 trace.register(app)
 audit.register(app)
+replay.register(app)
 app.add_typer(refusals.app, name="refusals", rich_help_panel="Answers")
 roles.register(app)
 

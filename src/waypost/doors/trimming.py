@@ -9,6 +9,7 @@ from waypost.settings import JournalSettings
 from waypost.telemetry.log import logger
 from waypost.telemetry.stats import Stats
 
+REPLAY = "replay"  # keeps what was read for a while; near the bound on disk it is not asked
 READERS = frozenset({"pipeline", "archivist"})  # nothing is trimmed before each of them has said how far it is
 
 
@@ -27,8 +28,12 @@ class Trimmer:
     def run(self) -> None:
         """Trims, and judges how far readers are behind."""
         positions = dict.fromkeys(READERS, 0) | self._positions.of(self._journal.source)
+        kept = positions.pop(REPLAY, None)
         reader = min(positions, key=lambda name: positions[name])
-        self._journal.trim(positions[reader])
+        below = positions[reader]
+        if kept is not None and self._journal.bytes_on_disk <= self._alarm_bytes:
+            below = min(below, kept)
+        self._journal.trim(below)
         self._judge(reader, self._journal.end - positions[reader])
 
     def _judge(self, reader: str, lag_frames: int) -> None:

@@ -373,7 +373,7 @@ class SetAside(Frame, tag=15):
     raw: bytes
 
 
-class Before(Frame, tag=18, frozen=True):
+class Before(Frame, tag=18):
     """What a batch was about to change, as it stood: from it and today's ledger follows the state at any past batch.
 
     `conversions` before their first update in the batch; `released` the parked calls that it decided; `fired` the

@@ -48,7 +48,7 @@ class LedgerChanges(msgspec.Struct):
     parked: list[Parked]
     released: list[tuple[str, int]]
     fired: list[tuple[ClickKey, int]] = []
-    before: Before = Before()
+    before: Before | None = None
 
 
 class Ledger(Protocol):
@@ -88,7 +88,7 @@ class Ledger(Protocol):
         """Every parked call, in (source, position) order."""
 
     def log(self) -> Feed:
-        """BatchRecord, then Decisions, then a Before unless nothing changed, a block a batch; feed name `ledger-log`."""
+        """BatchRecord, Decisions, a Before unless nothing stood before: a block a batch; feed name `ledger-log`."""
 
     def outbox(self) -> Feed:
         """PostbackOut frames; feed name `outbox`."""

@@ -30,6 +30,7 @@ from waypost.ports.feed import Positions
 from waypost.ports.ledger import Ledger, LedgerChanges, Parked
 from waypost.runtime.board import BoardKeeper
 from waypost.runtime.journal_reader import Reading, Taken
+from waypost.runtime.replay_window import ReplayWindow
 from waypost.settings import PipelineSettings
 from waypost.stages.case import Case, Intake, Where, is_waiting_for_click
 from waypost.stages.checks import CheckLimits
@@ -39,6 +40,7 @@ from waypost.telemetry.log import logger
 from waypost.telemetry.stats import Stats
 
 READER = "pipeline"
+_LOG, _OUTBOX = "ledger-log", "outbox"
 _TRIM_EVERY_MS = 2000
 _PAUSE_AFTER_ERROR_MS = 200
 _VIEWS_MAX = 64
@@ -88,6 +90,8 @@ class Pipeline:
         self._intake: Intake | None = None
         self._rules: RuleBook
         self._trimmed_at_ms = 0.0
+        self._own_feeds = (ledger.log(), ledger.outbox())
+        self._window = ReplayWindow(positions, settings.replay_kept_ms, settings.replay_frames_max)
         self._frames_max = settings.batch_frames_max
         self._sum_max = Decimal(settings.sum_max)
         self._load()
@@ -230,11 +234,12 @@ class Pipeline:
                 self._set_aside(case, error, changes, now_ms, version)
         for conversion, is_new in fresh.values():
             (changes.created if is_new else changes.updated).append(conversion)
-        changes.before = Before(
-            tuple([known[identity] for identity, (_, is_new) in fresh.items() if not is_new]),
-            tuple([parked.call for parked, _ in released]),
-            tuple([(*key, rule) for key, rule in changes.fired]),
-        )
+        if changes.updated or released or changes.fired:
+            changes.before = Before(
+                tuple([known[identity] for identity, (_, is_new) in fresh.items() if not is_new]),
+                tuple([parked.call for parked, _ in released]),
+                tuple([(*key, rule) for key, rule in changes.fired]),
+            )
         record.decisions, record.postbacks = len(changes.decisions), len(changes.postbacks)
         record.parked, record.released = len(changes.parked), len(changes.released)
         return changes
@@ -418,9 +423,11 @@ class Pipeline:
         self._trimmed_at_ms = now_ms
         for source, position in self._applied.items():
             self._positions.publish(READER, source, position)
-        log_below = self._positions.of("ledger-log").get("archivist", 0)
-        readers = self._positions.of("outbox")
-        outbox_below = min(readers.get(reader, 0) for reader in self._outbox_readers)
+        log, outbox = (feed.head().end for feed in self._own_feeds)
+        kept = self._window.note(now_ms, {**self._applied, _LOG: log, _OUTBOX: outbox})
+        log_below = min(kept[_LOG], self._positions.of(_LOG).get("archivist", 0))
+        readers = self._positions.of(_OUTBOX)
+        outbox_below = min(kept[_OUTBOX], *(readers.get(reader, 0) for reader in self._outbox_readers))
         if log_below or outbox_below:
             self._ledger.trim(log_below, outbox_below)
         day = self._clock.now_ms() // 86_400_000 - self._settings.clicks_kept_days
@@ -430,6 +437,8 @@ class Pipeline:
 
     def close(self) -> None:
         self._reading.close()
+        for feed in self._own_feeds:
+            feed.close()
         self._ledger.close()
         self._clicks.close()
 

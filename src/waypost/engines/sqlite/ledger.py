@@ -13,7 +13,7 @@ from pathlib import Path
 from waypost.engines.sqlite.blocks import BlockTable
 from waypost.engines.sqlite.connection import connect, store_error, transaction
 from waypost.errors import WaypostError
-from waypost.model.frames import Before, Conversion, PostbackIn
+from waypost.model.frames import Conversion, PostbackIn
 from waypost.model.ids import ClickKey
 from waypost.model.wire import decode_frame, encode_frame, join_block
 from waypost.ports.feed import Block, Head
@@ -21,7 +21,6 @@ from waypost.ports.ledger import LedgerChanges, Parked
 
 LOG = "ledger-log"
 OUTBOX = "outbox"
-_NOTHING = Before()
 _LOOKUP = 128
 _BY_IDENTITY = f"SELECT data FROM conversions WHERE identity IN ({','.join('?' * _LOOKUP)})"
 _SCHEMA = (
@@ -133,7 +132,7 @@ class SqliteLedger:
                     place="ledger",
                 )
         frames = [encode_frame(record), *changes.decisions]
-        if changes.before != _NOTHING:
+        if changes.before is not None:
             frames.append(encode_frame(changes.before))
         with transaction(self._connection, "ledger"):
             self._log.append(len(frames), record.now_ms, record.now_ms, join_block(frames))
