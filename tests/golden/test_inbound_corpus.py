@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from support.catalogs import design_view, usd
-from support.networks import NETWORKS, PARAMETERS, WORDS, Sent, calls_of
+from support.networks import NETWORKS, Sent, calls_of
 from support.traffic import RING, START_MS, call, click, click_id
+from waypost.catalog.aliases import merged_parameters, merged_statuses
 from waypost.catalog.model import Advertiser, Goal, Terms
 from waypost.model.frames import Decision
 from waypost.model.ids import ClickIdCodec
@@ -25,7 +26,8 @@ CLICK = click(START_MS)
 
 def judged(query: str) -> Decision:
     view = design_view()
-    view._advertisers[1] = Advertiser(1, "acme", 0, "key", PARAMETERS, WORDS)
+    names, words = merged_parameters({}, ("keitaro",)), merged_statuses({}, ("keitaro",))
+    view._advertisers[1] = Advertiser(1, "acme", 0, "key", names, words)
     goals = (Goal("lead", Terms("fixed", usd("1.20"))),)
     view._offers[1] = msgspec.structs.replace(view._offers[1], goals=goals)
     case = Intake(view).open_case(call(START_MS + 9, query), Where("door-0", 0))

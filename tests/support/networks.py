@@ -1,7 +1,6 @@
 """Calls of published affiliate networks: their postback URLs filled in as each network would.
 
-What is right to make of each call is worked out from the URL alone, apart from the code under test. The advertiser is
-configured as a user of these URLs would: Keitaro's parameter names as aliases, its statuses as words.
+What is right to make of each call is worked out from the URL alone, apart from the code under test.
 """
 
 import json
@@ -15,14 +14,7 @@ NETWORKS = json.loads((Path(__file__).parents[1] / "golden" / "corpus" / "affili
 MACRO = re.compile(
     r"\[\[\[.+?\]\]\]|\{\{.+?\}\}|##.+?##|\$\{.+?\}|#\{.+?\}|\{[^{}]+(?:\([^)]*\))?\}|\[[^\[\]]+\]|#[\w.]+#|%[a-z]\w*%"
 )
-PARAMETERS = {
-    "click_id": ("subid",),
-    "txn_id": ("tid",),
-    "pending_status": ("lead_status",),
-    "approved_status": ("sale_status",),
-    "declined_status": ("rejected_status", "reject_status", "trash_status"),
-}
-WORDS = {"sale": "approved", "lead": "pending", "rejected": "declined"}
+WORDS = {"sale": "approved", "lead": "pending", "rejected": "declined", "rebill": "approved"}  # Keitaro's
 OURS = {"approved", "pending", "declined"}
 
 
@@ -33,6 +25,11 @@ class Sent(NamedTuple):
     query: str
     code: str
     status: str
+
+
+def path_of(network: dict[str, str]) -> str:
+    """The path of a network's URL, as it is published, with the key filled in."""
+    return network["postback"].partition("?")[0].replace("http://{domain}", "").replace("{postback_key}", "key")
 
 
 def fill(value: str, filling: str) -> str:
