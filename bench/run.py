@@ -52,6 +52,8 @@ class Mark(NamedTuple):
 
 
 MARKS = {
+    **{f"macros: render with {count} macros": Mark("ratio", 0.5, "0.5 of str.format") for count in (3, 10, 30)},
+    **{f"macros: render with {count} macros, beside Jinja2": Mark("ratio", 3, "3 × Jinja2") for count in (3, 10, 30)},
     "door: postback, 64 connections": Mark("ratio", 0.30, "0.30 of nginx"),
     "courier: 50 lanes, 200 in flight": Mark("ratio", 0.25, "0.25 of libcurl"),
     "courier: 50 lanes, 1000 in flight": Mark("ratio", 0.25, "0.25 of libcurl"),

@@ -11,6 +11,7 @@ numbered (`k0`, `k1`, …); literals, macros' names and filters are bound to tho
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from waypost.errors import WaypostError
 from waypost.macros.dropping import DROPPED
 from waypost.macros.encoding import RAW
 from waypost.macros.expression import Expression
@@ -39,7 +40,10 @@ def write_function(pieces: Sequence[Piece], careful: Render, *, output_bytes_max
     writer.write(0, "def render(values, context=nothing):")
     writer.write_values([value.source.name for value in values if _is_short(value)])
     writer.write_checks([value for value in values if _is_short(value)])
-    writer.write(1, f"out = {writer.text(pieces, 1)}")
+    writer.write(1, "try:")
+    writer.write(2, f"out = {writer.text(pieces, 2)}")
+    writer.write(1, "except refusal:")  # a value that is computed: which error comes first is for the careful render
+    writer.write(2, "return careful(values, context)")
     # Where anything may be no ASCII, a character is counted as the four bytes that it takes at most.
     is_ascii = all(value.encoder is not RAW for value in values) and all(map(str.isascii, _literals(pieces)))
     unusual = [f"len(out) > {writer.bind(output_bytes_max if is_ascii else output_bytes_max // 4)}"]
@@ -72,7 +76,7 @@ class _Writer:
         self.lines: list[str] = []
         self.bound: dict[str, object] = {
             "__builtins__": {"KeyError": KeyError, "len": len},
-            "careful": careful, "dropped": DROPPED, "nothing": NOTHING,
+            "careful": careful, "dropped": DROPPED, "nothing": NOTHING, "refusal": WaypostError,
         }  # fmt: skip
         self._variables: dict[str, str] = {}
         self._choices = 0

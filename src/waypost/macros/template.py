@@ -39,7 +39,18 @@ class Template:
     a value on its way or the whole output is over `output_bytes_max`, and what `context.secrets` raises.
     """
 
-    __slots__ = ("_built", "_output_bytes_max", "_pieces", "names", "place", "position", "render", "secrets", "text")
+    __slots__ = (
+        "_built",
+        "_can_drop",
+        "_output_bytes_max",
+        "names",
+        "pieces",
+        "place",
+        "position",
+        "render",
+        "secrets",
+        "text",
+    )
 
     render: Render
 
@@ -54,7 +65,8 @@ class Template:
         self.secrets = tuple(
             dict.fromkeys(source.secret for value in every_value(pieces) for source in value.sources if source.secret)
         )
-        self._pieces = pieces
+        self.pieces = pieces
+        self._can_drop = any(value.missing is Missing.DROP for value in every_value(pieces))
         self._output_bytes_max = output_bytes_max
         self._built: Render | None = None
         self.render = self._first
@@ -73,16 +85,16 @@ class Template:
             self._built = self.render_carefully
             if len(self.text) <= TEMPLATE_BYTES_MAX:  # the function of a longer one would take long to make
                 self._built = build_function(
-                    self._pieces, self.render_carefully, output_bytes_max=self._output_bytes_max
+                    self.pieces, self.render_carefully, output_bytes_max=self._output_bytes_max
                 )
             self.render = self._built
         return self._built(values, context)
 
     def _rendered(self, values: Mapping[str, str], context: Context, *, redact: bool) -> str:
         out: list[str] = []
-        render_pieces(self._pieces, values, context, out, redact=redact)
+        render_pieces(self.pieces, values, context, out, redact=redact)
         rendered = "".join(out)
-        if DROPPED in out:
+        if self._can_drop and DROPPED in out:
             rendered = drop_parameters(rendered, self.position)
         limit = self._output_bytes_max
         if len(rendered) * 4 > limit and len(rendered.encode("utf-8", "surrogatepass")) > limit:
