@@ -54,6 +54,8 @@ def report_text(report: "AuditReport") -> str:
         f"clicks     {counts.clicks} recorded",
         f"also       {counts.conversions} conversions, {counts.batches} batches, {counts.attempts} attempts",
     ]
+    if counts.held_back:
+        lines.append(f"percent    {counts.held_back} postbacks were left out by the percentage of their rules")
     if report.not_archived:
         behind = ", ".join(f"{name} {frames}" for name, frames in report.not_archived.items())
         lines.append(f"archive    behind by {behind} frames; they were counted too")

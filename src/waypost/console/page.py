@@ -43,6 +43,7 @@ _LISTS = (
             ("pipeline_duplicates", "duplicates"),
             ("pipeline_refused", "refused"),
             ("pipeline_set_aside", "set aside"),
+            ("pipeline_held_back", "postbacks left out by percentages"),
             ("pipeline_parked", "waiting for their click"),
             ("pipeline_lag_frames", "frames not read yet"),
         ],

@@ -14,6 +14,7 @@ from waypost.explain.sources import LOG, OUTBOX, ExplainSources
 from waypost.explain.standing import ShardStanding, Standing
 from waypost.model.frames import SendResult, Verdict
 from waypost.ports.lanes import ItemState
+from waypost.stages.rules import HELD_BACK
 
 PLACE = {"source": "VARCHAR", "place": "BIGINT"}
 ID = {"id": "VARCHAR"}
@@ -72,6 +73,13 @@ class ItemAudit:
         verdicts = Counter(one.verdict for one in tails.decisions if one.position < self._standing.cut)
         for row in self._rows(f"SELECT verdict, count(*) AS n FROM decisions WHERE {log} GROUP BY verdict"):
             verdicts[row["verdict"]] += row["n"]
+        held_back = self._rows(
+            "SELECT count(*) AS n FROM (SELECT unnest(rules) AS rule FROM decisions WHERE"
+            f" {log}) WHERE starts_with(rule.stopped_by, '{HELD_BACK}')"
+        )
+        counts.held_back = held_back[0]["n"] + sum(
+            one.held_back for one in self._tails.decisions if one.position < self._standing.cut
+        )
         counts.verdicts = {verdict.value: verdicts[verdict.value] for verdict in Verdict}
 
     def _calls_are_decided(self) -> None:

@@ -37,6 +37,7 @@ class Counts(msgspec.Struct):
     dead: int = 0
     not_taken: int = 0  # in the outbox, not yet seen by a courier
     attempts: int = 0
+    held_back: int = 0  # postbacks that a rule's percentage left out: they are in no other count
 
 
 class AuditReport(msgspec.Struct):

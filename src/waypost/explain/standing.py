@@ -20,6 +20,7 @@ from waypost.model.ids import ClickKey, conversion_text, receipt_text
 from waypost.model.wire import Unreadable
 from waypost.ports.feed import Head
 from waypost.ports.lanes import ItemState, Lanes
+from waypost.stages.rules import is_stopped_by_share
 
 Place = tuple[str, int]  # feed and position
 
@@ -60,6 +61,7 @@ class TailDecision(NamedTuple):
     conversion: str
     status: str
     postbacks: tuple[str, ...]
+    held_back: int = 0
 
 
 @dataclass
@@ -153,6 +155,7 @@ def _tail_decision(position: int, frame: Decision) -> TailDecision:
         conversion_text(frame.conversion) if frame.conversion else "",
         frame.status,
         tuple(outcome.postback for outcome in frame.rules if outcome.postback),
+        sum(map(is_stopped_by_share, frame.rules)),
     )
 
 

@@ -81,12 +81,17 @@ class CheckLine(msgspec.Struct):
 
 
 class RuleLine(msgspec.Struct):
-    """One postback rule: the postback it caused, or the condition that stopped it. `wants` are its conditions."""
+    """One postback rule: the postback it caused, or the condition that stopped it. `wants` are its conditions.
+
+    `partner` is whose rule it is, where that is not the partner whose conversion it is.
+    """
 
     rule: int
     wants: str
     postback: str
     stopped_by: str
+    partner: str = ""
+    name: str = ""
 
 
 class DecisionEvent(Event, kw_only=True, tag="decision"):
@@ -138,6 +143,10 @@ class PostbackEvent(Event, kw_only=True, tag="postback"):
     attempts: int
     due_ms: int
     test: bool
+    rule_name: str = ""
+    delay_ms: int = 0
+    auth: str = ""  # how its request proves who sends it
+    batch: int = 0  # how many may share a request; 0: none
 
 
 class AttemptEvent(Event, kw_only=True, tag="attempt"):
@@ -165,6 +174,7 @@ class AttemptEvent(Event, kw_only=True, tag="attempt"):
     next_due_ms: int
     body: str
     test: bool
+    carried: int = 1  # how many postbacks the request carried
 
 
 class SetAsideEvent(Event, kw_only=True, tag="set_aside"):

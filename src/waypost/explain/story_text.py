@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from waypost.catalog.reading import duration_text
 from waypost.explain.story import (
     AnyEvent,
     AttemptEvent,
@@ -26,6 +27,7 @@ from waypost.explain.story import (
 )
 
 _WIDTH_MIN = 100
+_RULES_SHOWN_MAX = 60
 _STYLES = {
     "pass": "green",
     "fail": "bold red",
@@ -191,23 +193,42 @@ def _print_rules(rules: list[RuleLine], console: Console) -> None:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, min_width=12, style="dim")
     table.add_column(overflow="fold")
-    for nth, rule in enumerate(rules):
+    for nth, rule in enumerate(_worth_a_line(rules)):
         outcome = Text(f"postback {rule.postback}", "green") if rule.postback else Text(f"stopped: {rule.stopped_by}")
         where = f" (on {rule.wants})" if rule.wants else ""
-        table.add_row(Text("  rules" if nth == 0 else ""), Text.assemble(f"{rule.rule}{where}: ", outcome))
+        named = f" {rule.name}" if rule.name else ""
+        whose = f"{rule.partner}'s " if rule.partner else ""
+        table.add_row(
+            Text("  rules" if nth == 0 else ""), Text.assemble(f"{whose}{rule.rule}{named}{where}: ", outcome)
+        )
+    more = len(rules) - _RULES_SHOWN_MAX
+    if more > 0:
+        table.add_row("", f"{more} more rules were stopped; --format json shows them all")
     if rules:
         console.print(table)
+
+
+def _worth_a_line(rules: list[RuleLine]) -> list[RuleLine]:
+    """All of them, where they are few; of many those that fired, and the first of those that did not."""
+    if len(rules) <= _RULES_SHOWN_MAX:
+        return rules
+    return sorted(rules, key=lambda rule: not rule.postback)[:_RULES_SHOWN_MAX]
 
 
 def _postback(event: PostbackEvent, console: Console) -> None:
     _head(event, f"postback {event.id}", event.state, console, test=event.test)
     waits = event.state == "queued" and event.due_ms > 0
+    named = f" ({event.rule_name})" if event.rule_name else ""
+    rule = f"rule {event.rule}{named} of catalog version {event.catalog}"
     _print_pairs(
         (
-            ("to", f"partner {event.partner}, lane {event.lane}, rule {event.rule} of catalog version {event.catalog}"),
+            ("to", f"partner {event.partner}, lane {event.lane}, {rule}"),
             ("values", "  ".join(f"{name}={value}" for name, value in event.values.items())),
             ("attempts", str(event.attempts)),
-            ("next try", time_text(event.due_ms) if waits else ""),
+            ("delay", duration_text(event.delay_ms) if event.delay_ms else ""),
+            ("auth", event.auth),
+            ("batch", f"up to {event.batch} in a request" if event.batch else ""),
+            ("next try" if event.attempts else "waits until", time_text(event.due_ms) if waits else ""),
             ("kept", f"{event.feed} position {event.position}"),
         ),
         console,
@@ -227,6 +248,7 @@ def _attempt(event: AttemptEvent, console: Console) -> None:
         (
             ("reason", event.reason + repeat),
             ("request", f"{event.method} {event.url}"),
+            ("batch", f"with {event.carried - 1} others in one request" if event.carried > 1 else ""),
             ("answer", f"status {event.status}" + (f" from {event.address}" if event.address else "")),
             ("failure", failure),
             ("timings", timings),

@@ -9,9 +9,11 @@ from typing import Any
 
 import msgspec
 
+from waypost.catalog.aliases import TOKEN_NAMES
 from waypost.errors import ERRORS, WaypostError
-from waypost.explain.names import Names, wants
+from waypost.explain.names import Names
 from waypost.explain.redact import redact_body, redact_query
+from waypost.explain.rules import rule_lines
 from waypost.explain.search import Found, retried
 from waypost.explain.sources import ExplainSources
 from waypost.explain.story import (
@@ -23,7 +25,6 @@ from waypost.explain.story import (
     ConversionState,
     DecisionEvent,
     PostbackEvent,
-    RuleLine,
     SetAsideEvent,
     SkippedOffer,
     Story,
@@ -102,7 +103,10 @@ def _of_partner(events: list[AnyEvent], partner: str, names: Names) -> list[AnyE
         wanted = known.name
     kept: list[AnyEvent] = []
     for event in events:
-        if isinstance(event, ClickEvent | DecisionEvent | PostbackEvent | AttemptEvent) and event.partner == wanted:
+        is_theirs = (
+            isinstance(event, ClickEvent | DecisionEvent | PostbackEvent | AttemptEvent) and event.partner == wanted
+        )
+        if is_theirs or (isinstance(event, DecisionEvent) and any(rule.partner == wanted for rule in event.rules)):
             kept.append(event)
     receipts = {event.receipt for event in kept if isinstance(event, DecisionEvent)}
     is_whole = any(isinstance(event, ClickEvent) for event in kept)  # their click: its undecided calls concern them too
@@ -213,7 +217,7 @@ class _Teller:
         place = (row["feed"], row["position"])
         state, due_ms = ("judged", 0) if place in self._decided else self._found.undecided.get(place, ("unread", 0))
         advertiser = self._names.advertiser(row["catalog"], row["advertiser"])
-        secrets = {"token", *(advertiser.parameters.get("token", ()) if advertiser is not None else ())}
+        secrets = {*TOKEN_NAMES, *(advertiser.parameters.get("token", ()) if advertiser is not None else ())}
         return [
             CallEvent(
                 at_ms=row["at_ms"],
@@ -239,11 +243,6 @@ class _Teller:
         version = row["catalog"]
         terms = row["terms_catalog"] or version
         details: dict[str, str] = msgspec.json.decode(row["details"], type=dict[str, str])
-        rules = []
-        for outcome in row["rules"]:
-            rule = self._names.rule(version, row["partner"], outcome["rule"])
-            text = wants(rule) if rule is not None else ""
-            rules.append(RuleLine(outcome["rule"], text, outcome["postback"], outcome["stopped_by"]))
         return [
             DecisionEvent(
                 at_ms=row["decided_ms"],
@@ -271,13 +270,21 @@ class _Teller:
                 payout=_amount(row, "payout"),
                 catalog=version,
                 terms_catalog=row["terms_catalog"],
-                rules=rules,
+                rules=rule_lines(row, self._names, self._country_of(row)),
                 parked_ms=row["parked_ms"],
                 test=row["test"],
                 error=details.get("error", ""),
                 raw=_printable(row["raw"]),
             )
         ]
+
+    def _country_of(self, decision: Row) -> str:
+        """Of the visitor whose click the decision is about."""
+        key = (decision["click_ms"], decision["click_door"], decision["click_seq"])
+        for row in self._found.of("clicks"):
+            if (row["ms"], row["door"], row["seq"]) == key:
+                return msgspec.json.decode(row["visitor"] or "{}", type=dict[str, str]).get("country", "")
+        return ""
 
     def _postback(self, row: Row) -> list[AnyEvent]:
         attempts = [
@@ -287,6 +294,7 @@ class _Teller:
             if outcome["id"] == row["id"]
         ]
         item = self._lane_item(row)
+        rule = self._names.rule(row["catalog"], row["partner"], row["rule"])
         return [
             PostbackEvent(
                 at_ms=row["created_ms"],
@@ -301,8 +309,12 @@ class _Teller:
                 values=msgspec.json.decode(row["macro_values"], type=dict[str, str]),
                 state=self._postback_state(row, item, attempts),
                 attempts=max([item.attempt if item is not None else 0, *(one["attempt"] for one in attempts)]),
-                due_ms=item.due_ms if item is not None else 0,
+                due_ms=item.due_ms if item is not None else row["due_ms"] or 0,
                 test=row["test"],
+                rule_name=rule.name if rule is not None else "",
+                delay_ms=rule.delay_ms if rule is not None else 0,
+                auth=rule.auth.kind if rule is not None else "",
+                batch=rule.batch.count if rule is not None and rule.batch is not None else 0,
             )
         ]
 
@@ -348,6 +360,7 @@ class _Teller:
                 next_due_ms=outcome["next_due_ms"],
                 body=_printable(row["body"]),
                 test=row["test"],
+                carried=len(row["outcomes"]),
             )
             for outcome in row["outcomes"]
             if not ids or outcome["id"] in ids

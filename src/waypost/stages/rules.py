@@ -25,7 +25,7 @@ from waypost.stages.values import value_of
 REASONS_KEPT_MAX = 32  # of a partner with more rules, only those that the index selects say what stopped them
 _PLANS_MAX = 20_000
 _OWN_MAX = 10_000
-_PERCENT = "percent"  # how the reason begins that a share leaves behind: reports count by it
+HELD_BACK = "percent"  # how the reason begins that a share leaves behind: reports count by it
 
 
 class Candidate(NamedTuple):
@@ -148,7 +148,7 @@ def stopped_by(candidate: Candidate, case: Case, decision: Decision) -> str:
     if rule.first_only and candidate.key in case.fired:
         return "it has fired for this click already"
     if rule.share < 1 and not is_in_share(candidate.owner, decision.conversion or decision.receipt, rule.share):
-        return f"{_PERCENT}: {rule.share * 100:g}% of conversions are told, and this one is among the others"
+        return f"{HELD_BACK}: {rule.share * 100:g}% of conversions are told, and this one is among the others"
     return ""
 
 
@@ -169,7 +169,7 @@ def is_in_share(partner: int, conversion: int, share: float) -> bool:
 
 def is_stopped_by_share(outcome: RuleOutcome) -> bool:
     """Whether the rule's percentage stopped it, and nothing else."""
-    return outcome.stopped_by.startswith(_PERCENT)
+    return outcome.stopped_by.startswith(HELD_BACK)
 
 
 def rule_key(owner: int, rule: PostbackRule) -> int:
