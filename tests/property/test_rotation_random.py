@@ -27,9 +27,8 @@ def arm(route: int, weight: int, *countries: str) -> Arm:
     return Arm(route, weight, route + 100, (("", Gate(Targeting((facet,)), {})),) if countries else ())
 
 
-ARMS = st.lists(
-    st.tuples(st.integers(1, 9), st.sets(st.sampled_from(COUNTRIES))), min_size=1, max_size=6
-).map(lambda rows: tuple(arm(no, weight, *sorted(countries)) for no, (weight, countries) in enumerate(rows, 1)))  # fmt: skip
+ROWS = st.lists(st.tuples(st.integers(1, 9), st.sets(st.sampled_from(COUNTRIES))), min_size=1, max_size=6)
+ARMS = ROWS.map(lambda rows: tuple(arm(no, weight, *sorted(wanted)) for no, (weight, wanted) in enumerate(rows, 1)))
 
 
 def visit(nth: int, country: str = "DE") -> Visit:

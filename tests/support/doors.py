@@ -19,7 +19,9 @@ from waypost.errors import WaypostError
 from waypost.model.frames import AnyFrame
 from waypost.model.ids import KeyRing
 from waypost.model.wire import decode_frame
+from waypost.ports.catalog_source import CatalogSource
 from waypost.ports.feed import Positions
+from waypost.ports.visitors import Visitors
 from waypost.runtime.sockets import open_listener
 from waypost.settings import Settings, load_settings
 from waypost.telemetry.stats import Stats
@@ -135,7 +137,7 @@ class RunningDoor(NamedTuple):
     door: Door
     address: tuple[str, int]
     journal: DoorJournal
-    catalogs: MemoryCatalogs
+    catalogs: CatalogSource
     stats: Stats
     thread: threading.Thread
     refusals: Path
@@ -171,12 +173,13 @@ def running_door(
     folder: Path,
     *,
     journal: DoorJournal | None = None,
-    catalogs: MemoryCatalogs | None = None,
+    catalogs: CatalogSource | None = None,
     settings: Settings | None = None,
     positions: Positions | None = None,
     number: int = 3,
     tls_folder: Path | None = None,
     host: str = "127.0.0.1",
+    visitors: Visitors | None = None,
 ) -> Iterator[RunningDoor]:
     """A door in a thread; drained at the end. With a folder of certificates it speaks TLS only."""
     listener = open_listener(host, 0)
@@ -199,6 +202,7 @@ def running_door(
         clock=SystemClock(),
         stats=stats,
         positions=positions,
+        visitors=visitors,
         visitor_keys=FileVisitorKeys(folder / "keys" / "visitors.json"),
         board=FileBoard(folder / "board" / "current.json"),
     )

@@ -58,7 +58,7 @@ def _compile(tree: Mapping, first: str, reader: Reader, templates: TemplateCheck
     names = {name: _names(field.node) for name, field in section.items()}
     intake = Field(tree.entries.get("intake", _absent()), "intake")
     tokens = Tokens()
-    places = PlaceNames(names["offers"], names["groups"])
+    places = PlaceNames(names["offers"], names["groups"], names["partners"])
     offers = read_offers(reader, section["offers"], names["advertisers"], places, templates, tokens)
     groups = read_groups(reader, section["groups"], names["offers"])
     ends = read_partner_fallbacks(reader, section["partners"], places, templates)

@@ -58,6 +58,8 @@ class OfferDraft(Item, frozen=True):
     mode: int = 0
     targeting: Targeting | None = None
     fallback: Fallback | None = None
+    access: str = "open"
+    partners: tuple[str, ...] = ()  # who may promote it, where access is not open
 
 
 class LinkDraft(Item, frozen=True):

@@ -163,7 +163,8 @@ KEYS: tuple[Key, ...] = (
     Key("offers.NAME.token", _SECRETS, "admits calls for this offer's clicks only"),
     Key("offers.NAME.allow_addresses", _NETWORKS, "where calls for it may come from", "any"),
     Key("offers.NAME.active", "`true` or `false`", "`false` stops clicks and conversions", "true"),
-    Key("offers.NAME.access", "`open`", "which partners may promote it", "open"),
+    Key("offers.NAME.access", "`open`, `request` or `private`", "which partners may promote it", "open"),
+    Key("offers.NAME.partners", "name, or list", "who may, where access is not open"),
     *_targeting("offers.NAME"),
     Key("offers.NAME.fallback", _WAY, "where clicks go that it cannot take"),
     # --- groups and fallbacks

@@ -51,7 +51,6 @@ def _offer(
     templates: TemplateChecker,
     tokens: Tokens,
 ) -> OfferDraft:
-    reader.choice(fields.get("access"), ("open",), later=("request", "private"))
     url = fields.get("url")
     text = reader.text(url)
     if url is not None and text is not None:
@@ -67,6 +66,8 @@ def _offer(
         click_window_ms=window or 0,
         active=reader.flag(fields.get("active"), True),
         place=f"{file}:{line}",
+        access=reader.choice(fields.get("access"), ("open", "request", "private")) or "open",
+        partners=_partners(reader, fields.get("partners"), places.partners),
         targeting=read_targeting(reader, fields, "offers.NAME"),
         fallback=read_fallback(reader, fields.get("fallback"), places, templates),
         deep_link=read_deep_link(reader, fields.get("deep_link"), templates),
@@ -74,6 +75,11 @@ def _offer(
         tokens=tokens.take(reader, fields.get("token"), f"offer `{name}`"),
         allow_addresses=read_networks(reader, fields.get("allow_addresses")),
     )
+
+
+def _partners(reader: Reader, field: Field | None, names: Collection[str]) -> tuple[str, ...]:
+    found = (reader.reference(one, names, "partner") for one in reader.one_or_many(field))
+    return tuple(dict.fromkeys(name for name in found if name))
 
 
 def _goals(reader: Reader, field: Field | None) -> tuple[Goal, ...]:

@@ -27,6 +27,7 @@ class PlaceNames(NamedTuple):
 
     offers: Collection[str]
     groups: Collection[str]
+    partners: Collection[str]
 
 
 def read_groups(reader: Reader, field: Field, offers: Collection[str]) -> tuple[GroupDraft, ...]:
@@ -213,6 +214,18 @@ class Places:
                 )  # fmt: skip
                 return
 
+    def note_not_approved(self, reader: Reader, link: LinkDraft) -> None:
+        """Offers that the link's partner may not promote."""
+        for name in link.reached:
+            offer = self._offers.get(name)
+            if offer is not None and offer.access != "open" and link.partner and link.partner not in offer.partners:
+                file, _, line = link.place.rpartition(":")
+                reader.problems.add(
+                    "catalog_bad_value", f"partner `{link.partner}` may not promote offer `{name}` ({offer.access})",
+                    (file, int(line)), field=f"links.{link.name}",
+                    hint=f"add `{link.partner}` to `offers.{name}.partners`, or lead the link elsewhere",
+                )  # fmt: skip
+
     def worked_out(self, link: LinkDraft) -> LinkDraft:
         """The link with its fallback offers, groups, default address, and whether a click may find no offer."""
         names = [target.offer for target in link.targets]
@@ -279,4 +292,5 @@ def work_out(reader: Reader, links: Iterable[LinkDraft], places: Places) -> tupl
     for link in links:
         places.note_unreached(reader, link)
         found.append(places.worked_out(link))
+        places.note_not_approved(reader, found[-1])
     return tuple(found)

@@ -122,8 +122,8 @@ def network_of(record: dict[str, Any]) -> str:
 
 def _region(record: dict[str, Any], country: str) -> str:
     parts = record.get("subdivisions")
-    if isinstance(parts, list) and parts:
-        code = _text(parts[0].get("iso_code")) if isinstance(parts[0], dict) else ""
+    if isinstance(parts, list) and parts and isinstance(parts[0], dict):
+        code = _text(parts[0].get("iso_code"))
         return f"{country}-{code}" if code and country else code or _name(parts[0])
     return _text(record.get("region"))
 

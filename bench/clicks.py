@@ -1,0 +1,211 @@
+"""The click door with rules against nginx in one run: `python bench/clicks.py --data FOLDER_ON_A_REAL_DISK`.
+
+What it starts: a door process on core 0, built as `waypost door` builds it, on a catalog whose link has ten targets,
+each with targeting, over a geo file of a million networks; nginx with one worker on core 0, which answers 302. wrk on
+core 1 sends both the same requests by the same script: 120,000 pairs of user agent and address, no two the same, each
+address in `X-Forwarded-For`. One server at a time; rounds alternate, and the ratio is that of the medians. Beside the
+link with rules the same door serves one without, so that the rules' own cost is seen. Never judges: `run.py` does.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from door import LOAD_CORE, NGINX, cpu_s, fdatasync_us, free_port, running
+from geo_file import write_geo_file
+
+PAIRS = 120_000
+RULES, PLAIN = "/c/ten-rules?sub1=fb-7&external_id=abc123", "/c/plain?sub1=fb-7&external_id=abc123"
+OFFERS = 10
+CATALOG = """waypost: 1
+advertisers:
+  acme: {token: s3cret}
+offers:
+"""
+TARGETING = (
+    "{country: [DE], device: mobile, os: Android, os_version: '>= 12'}",
+    "{country: [FR, ES], device: [mobile, tablet], language: [fr, es]}",
+    "{country: [US], device: desktop, schedule: {days: mon-sun, hours: '00:00-23:59', timezone: America/New_York}}",
+    "{country: [PL], browser: 'Chrome*', not: {brand: Huawei}}",
+    "{device: tablet, sub1: 'fb-*', not: {country: [RU, US]}}",
+    "{country: [IT], os: iOS, os_version: '>= 15'}",
+    "{country: [TR, ID], isp: '*', ip: [10.0.0.0/8, 93.0.0.0/8]}",
+    "{country: [BR, IN], os: [Android, iOS, Windows], browser_version: '>= 90'}",
+    "{bot: true}",
+    "{bot: false, not: {country: [KP]}}",
+)
+SCRIPT = """
+local agents, n = {}, 0
+local chrome = {110, 115, 118, 120, 121, 122, 123, 124, 125, 126}
+local models = {"SM-G991B", "SM-A515F", "Pixel 8", "Pixel 6a", "M2101K6G", "CPH2247", "moto g54", "SM-S918B"}
+for _, version in ipairs(chrome) do
+  for build = 1, 20 do
+    for _, model in ipairs(models) do
+      n = n + 1
+      agents[n] = "Mozilla/5.0 (Linux; Android " .. (9 + build % 6) .. "; " .. model .. ") AppleWebKit/537.36 " ..
+        "(KHTML, like Gecko) Chrome/" .. version .. ".0." .. (6000 + build) .. ".1 Mobile Safari/537.36"
+    end
+    n = n + 1
+    agents[n] = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/" ..
+      version .. ".0." .. (6000 + build) .. ".1 Safari/537.36"
+    n = n + 1
+    agents[n] = "Mozilla/5.0 (iPhone; CPU iPhone OS " .. (12 + build % 6) .. "_" .. (version % 7) ..
+      " like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/" .. (12 + build % 6) .. ".0 Mobile/15E" .. build ..
+      " Safari/604.1"
+  end
+end
+local languages = {"de-DE,de;q=0.9", "fr", "en-US,en;q=0.9", "es-ES", "pl"}
+local requests = {}
+for i = 0, PAIRS - 1 do
+  local address = string.format("%d.%d.%d.%d", 1 + i % 220, (i * 7) % 256, math.floor(i / 220) % 256, (i * 3) % 256)
+  requests[i] = wrk.format("GET", "TARGET", {
+    ["Host"] = "go.example", ["User-Agent"] = agents[1 + i % n], ["X-Forwarded-For"] = address,
+    ["Accept-Language"] = languages[1 + i % 5], ["Accept"] = "*/*",
+  })
+end
+local at = -1
+request = function()
+  at = (at + 1) % PAIRS
+  return requests[at]
+end
+"""
+
+
+def catalog_text() -> str:
+    """Ten offers for the link with rules, two without: one for the plain link, one to fall back on."""
+    lines = [CATALOG]
+    for no in range(OFFERS + 2):
+        lines.append(f"  offer-{no}:\n    advertiser: acme\n    goals: {{install: {{payout: 1 USD}}}}\n")
+        lines.append(f"    url: http://127.0.0.1:9000/land-{no}?cid={{click_id}}&s={{sub1}}&c={{country}}\n")
+        if no < OFFERS:
+            lines.append(f"    targeting: {TARGETING[no]}\n")
+    lines.append("partners: {geozo: {}}\nlinks:\n  plain: {partner: geozo, offer: offer-10}\n")
+    lines.append("  ten-rules:\n    partner: geozo\n    fallback: {offer: offer-11}\n    targets:\n")
+    lines += [f"      - {{offer: offer-{no}, weight: {no + 1}}}\n" for no in range(OFFERS)]
+    return "".join(lines)
+
+
+def prepare(folder: Path) -> None:
+    """The data folder: geo file, settings, catalog; and the load's scripts."""
+    from waypost import assembly
+    from waypost.settings import load_settings
+
+    write_geo_file(folder / "city.mmdb")
+    settings = f'[visitors]\ncity_file = "{folder / "city.mmdb"}"\n'
+    data = folder / "data"
+    layout = assembly.make_data_folder(data)
+    layout.settings.write_text(settings + proxy_setting(), "utf-8")
+    (folder / "catalog.yaml").write_text(catalog_text(), "utf-8")
+    assembly.apply_catalog_with_journal(folder / "catalog.yaml", layout, load_settings(layout.settings))
+    for name, target in (("rules", RULES), ("plain", PLAIN)):
+        script = SCRIPT.replace("PAIRS", str(PAIRS)).replace("TARGET", target)
+        (folder / f"{name}.lua").write_text(script, "utf-8")
+
+
+def proxy_setting() -> str:
+    """The setting that names the load as a proxy to believe."""
+    return '\n[door]\nproxies = ["127.0.0.0/8"]\n'
+
+
+def serve(folder: Path, port: int) -> None:
+    """The door's process."""
+    import socket
+
+    from waypost import assembly
+
+    role = assembly.open_role(folder / "data", "door-0")
+    door = assembly.build_door(role, 0, [socket.create_server(("127.0.0.1", port), backlog=4096)])
+    door.run()
+    (folder / "stats.json").write_text(json.dumps(role.stats.values), "utf-8")
+
+
+def load(port: int, script: Path, connections: int, seconds: int, pid: int) -> tuple[float, float, str]:
+    """Requests/s, CPU microseconds a request, median latency."""
+    before = cpu_s(pid)
+    output = subprocess.run(
+        [
+            *("taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"),
+            *("-s", str(script), f"http://127.0.0.1:{port}"),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    spent = cpu_s(pid) - before
+    if "Non-2xx" in output:
+        raise SystemExit(output)
+    rate = float(re.search(r"Requests/sec:\s+([\d.]+)", output)[1])
+    count = int(re.search(r"(\d+) requests in", output)[1])
+    return rate, spent * 1e6 / count, re.search(r"50%\s+(\S+)", output)[1]
+
+
+def compare(folder: Path, options: argparse.Namespace) -> None:
+    """Rounds of door and nginx in turn, then the table."""
+    prepare(folder)
+    ports = {"door": free_port(), "nginx": free_port()}
+    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=ports["nginx"]))
+    commands = {
+        "door": [sys.executable, __file__, "--serve", str(ports["door"]), "--data", str(folder)],
+        "nginx": ["nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder)],
+    }
+    fsync_us = fdatasync_us(folder)
+    found: dict[tuple[str, int], list[tuple[float, float, str]]] = {}
+    for _ in range(options.rounds):
+        for server, scripts in (("door", ("rules", "plain")), ("nginx", ("rules",))):
+            with running(commands[server], ports[server]) as pid:
+                load(ports[server], folder / "rules.lua", 64, options.warm if server == "door" else 1, pid)
+                for name in scripts:
+                    for connections in options.connections:
+                        result = load(ports[server], folder / f"{name}.lua", connections, options.seconds, pid)
+                        found.setdefault((f"{server} {name}", connections), []).append(result)
+    rows = []
+    for name, what in (("rules", "ten rules"), ("plain", "no rules")):
+        for connections in options.connections:
+            door, nginx = found[f"door {name}", connections], found["nginx rules", connections]
+            rates = [statistics.median(rate for rate, _, _ in results) for results in (door, nginx)]
+            costs = [statistics.median(cost for _, cost, _ in results) for results in (door, nginx)]
+            print(
+                f"{what:10}{connections:4} connections: door {rates[0]:8,.0f}/s  nginx {rates[1]:8,.0f}/s  "
+                f"ratio {rates[0] / rates[1]:.2f}  CPU a request {costs[0]:.1f} us against {costs[1]:.1f} us  "
+                f"median latency {door[0][2]} against {nginx[0][2]}"
+            )
+            row = {"what": f"clicks: {what}, {connections} connections", "figure": rates[0], "unit": "/s"}
+            rows.append(row | {"reference": rates[1], "against": "nginx return 302", "cpu_us": costs[0]})
+    values = json.loads((folder / "stats.json").read_text())
+    print(
+        f"last door: {values['door_clicks']:,.0f} clicks, {values['door_clicks_passed_on']:,.0f} of them passed on, "
+        f"{values['door_clicks_unplaced']:,.0f} unplaced"
+    )
+    if options.json:
+        options.json.write_text(json.dumps({"fsync_us": fsync_us, "rows": rows}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("bench-data"), help="a folder on a real disk")
+    parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--warm", type=int, default=12, help="seconds in which the door meets all visitors once")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--connections", type=int, nargs="*", default=[64, 256])
+    parser.add_argument("--json", type=Path, help="write the figures here too (for bench/run.py)")
+    parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        serve(options.data, options.serve)
+        return
+    options.data.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="clicks-", dir=options.data)).resolve()
+    try:
+        compare(folder, options)
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
