@@ -55,7 +55,7 @@ def test_each_call_is_accepted_and_judged_right(tmp_path: Path) -> None:
                 call = calls_of(network, waypost.click("l"))[nth]  # a click of its own for each call
                 answer = fetch(waypost.port, f"{path_of(network)}?{call.query}")
                 if wants_ok(call.query.encode()):
-                    assert (answer.status, answer.body) == (200, "OK"), call
+                    assert (answer.status, answer.text) == (200, "OK"), call
                     sent[answer.headers["Waypost-Receipt"]] = call
                 else:
                     assert (answer.status, answer.json["status"]) == (200, 1), call

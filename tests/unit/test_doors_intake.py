@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from support.catalogs import MemoryCatalogs
-from support.doors import RING, RunningDoor, running_door
+from support.doors import OPERATOR_KEY, RING, RunningDoor, running_door
 from support.intake import advertiser, intake_view
 from waypost.catalog.aliases import merged_clicks
 from waypost.catalog.model import Facet, IntakeRules, Signature, Targeting
@@ -88,6 +88,15 @@ def test_answers_are_of_the_kind_that_the_advertiser_reads(door: RunningDoor) ->
         answer = door.get(target)
         assert (answer.status, answer.body, answer.headers["content-type"]) == (200, b"OK", "text/plain")
     assert door.get("/postback?token=s3cret&areturn=OK&return=<script>").json["status"] == 1
+
+
+def test_a_test_needs_the_operators_key_only_and_is_answered_in_json(door: RunningDoor) -> None:
+    key = f"Waypost-Test: {OPERATOR_KEY}"
+    for name, number in (("signer", 6), ("far", 4), ("gif", 2)):
+        answer = door.get(f"/postback?advertiser={name}&return=OK", key)
+        assert (answer.status, answer.json["status"]) == (200, 1)
+        assert (last(door).advertiser, last(door).test) == (number, True)
+        assert door.get(f"/postback?advertiser={name}").status == 403
 
 
 def test_the_global_token_finds_the_partition_in_the_clicks_id(door: RunningDoor) -> None:

@@ -102,8 +102,10 @@ def test_postback(
     call = {"click_id": click_id} | {name: value for name, value in named.items() if value} | _pairs(param)
     with closing(assembly.open_explain_sources(data, role.settings)) as sources:
         news = _News(sources, role)
-        receipt = str(door.get("/postback", call | {"token": advertiser.token})["receipt"])
-        _say("postback", f"/postback?{urlencode(call)}&token=…")
+        # The test key opens what a test cannot do: sign, or come from an allowed address.
+        whose = {"token": advertiser.token} if advertiser.token else {"advertiser": advertiser.name}
+        receipt = str(door.get("/postback", call | whose)["receipt"])
+        _say("postback", f"/postback?{urlencode(call)}&{'token=…' if advertiser.token else urlencode(whose)}")
         _say("answer", f"200, receipt {receipt}")
         decision = news.decision(int(receipt[1:], 16), wait_ms)
         if decision is None:

@@ -25,6 +25,7 @@ from waypost.telemetry.stats import Stats
 CONTENT_TYPE_CHARS_MAX = 128
 _METHODS = {b"GET": "GET", b"POST": "POST"}
 _RETURN = b"return="
+_ASKING = frozenset((b"authorization", b"content-type", b"waypost-test", b"waypost-token"))  # headers that decide
 
 
 class Postbacks:
@@ -39,6 +40,48 @@ class Postbacks:
         self._answers = answers
         self._stats = stats
         self._fallbacks = tuple(partial(self._unavailable, mode) for mode in (KEEP, CLOSE, KEEP_1_0))
+
+    def take_plain(self, connection: Connection, shelf: Shelf | None, query: bytes) -> bool:
+        """Takes a GET whose token in the query is known and is all that is asked for: `take` in short, for nearly every
+        call of a door is such a one. False, and nothing has happened, if it is another."""
+        if (
+            shelf is None
+            or connection.method != b"GET"
+            or connection.body
+            or not _ASKING.isdisjoint(connection.headers)
+        ):
+            return False
+        caller = shelf.callers.get(plain_token(query))
+        if caller is None or caller.gate is not None or caller.auth is not Auth.TOKEN or caller.code:
+            return False
+        commit = self._commit
+        if _RETURN in query or b"#" in query or commit.is_full:
+            return False
+        connection.is_known = True
+        receipt = self._time.next_receipt()
+        frame = encode_frame(
+            PostbackIn(
+                receipt,
+                receipt >> 22,
+                self._time.door,
+                caller.partition,
+                caller.advertiser,
+                Auth.TOKEN,
+                shelf.version,
+                "GET",
+                query,
+                b"",
+                "",
+                connection.address,
+                False,
+                caller.offer,
+            )
+        )
+        mode = connection.mode
+        connection.wait()
+        response = self._answers.accepted[caller.answer][mode] % receipt
+        commit.add(connection, frame, response, self._fallbacks[mode], False)
+        return True
 
     def take(
         self, connection: Connection, shelf: Shelf, path: bytes, path_token: bytes, query: bytes, *, test: bool
@@ -71,8 +114,7 @@ class Postbacks:
             shelf, caller, receipt, connection.method, query, body, content_type, connection.address, test
         )
         mode = connection.mode
-        kind_of_answer = "ok" if _RETURN in query and wants_ok(query) else caller.answer
-        response = self._answers.accepted[kind_of_answer][mode] % receipt
+        response = self._answers.accepted["json" if test else answer_kind(caller, query)][mode] % receipt
         connection.wait()
         self._commit.add(connection, frame, response, self._fallbacks[mode], False)
         return None
@@ -137,8 +179,7 @@ class Postbacks:
         """
         receipt = self._time.next_receipt()
         mode = connection.mode
-        kind = "ok" if _RETURN in query and wants_ok(query) else caller.answer
-        response = self._answers.accepted[kind][mode] % receipt
+        response = self._answers.accepted[answer_kind(caller, query)][mode] % receipt
         connection.wait()
         self._commit.add_alike(connection, response, self._fallbacks[mode])
         return receipt
@@ -155,6 +196,11 @@ class Postbacks:
     def _unavailable(self, mode: int, code: str) -> bytes:
         self._stats.values["door_unavailable"] += 1
         return self._answers.error(code, mode)
+
+
+def answer_kind(caller: Caller, query: bytes) -> str:
+    """What an accepted call is answered: as the URL says, else as its advertiser's system reads it."""
+    return "ok" if _RETURN in query and wants_ok(query) else caller.answer
 
 
 def wants_ok(query: bytes) -> bool:
