@@ -63,6 +63,14 @@ def test_macros_of_the_attempt() -> None:
     assert rendered(made, post(), attempt=2, reason=AttemptReason.RETRY).url == "http://a.example/?i=p00.1&n=2&r=1"
 
 
+def test_an_attempt_says_why_and_when() -> None:
+    made = renderer(rule("http://a.example/?w={reason}&f={first_attempt_time}&t={attempt_time|date('%H:%M:%S')}"))
+    assert rendered(made, post()).url == "http://a.example/?w=first&f=1700000000&t=22%3A13%3A20"
+    crash, again_ms = AttemptReason.UNKNOWN_AFTER_CRASH, FIRST_MS + 61_000
+    again = made.render(post(), attempt=2, reason=crash, first_ms=FIRST_MS, at_ms=again_ms)
+    assert again.url == "http://a.example/?w=unknown-after-crash&f=1700000000&t=22%3A14%3A21"
+
+
 def test_a_value_that_was_not_committed_renders_as_nothing() -> None:
     made = renderer(rule("http://a.example/?a={sub1}&b={sub2}&n={attempt}"))
     assert rendered(made, post(sub1="x")).url == "http://a.example/?a=x&b=&n=1"

@@ -246,6 +246,17 @@ def test_errors_never_show_a_secret() -> None:
     assert not any("s3cr" in text for text in seen)
 
 
+@pytest.mark.parametrize(
+    "macro", ["{secret('env:KEY')}", "{sub1|hmac_sha256('env:KEY')}", "{sub1|append({secret('env:KEY')})|md5}",
+              "{cost|convert(EUR, USD)}"]
+)  # fmt: skip
+def test_an_offers_url_has_no_secrets(macro: str) -> None:
+    with pytest.raises(MacroError, match="the visitor would see") as raised:
+        compile_template(f"http://h/?a={macro}", position=Position.URL, names=IN_OFFER_URL)
+    assert raised.value.column > 12
+    compile_template(f"http://h/?a={macro}", position=Position.URL)
+
+
 def test_a_name_that_is_only_like_a_secret_is_a_macro() -> None:
     with pytest.raises(MacroError, match="macro_unknown"):
         compile_template("{secret}", position=Position.RAW)

@@ -67,9 +67,11 @@ class Dispatch:
             try:
                 if type(item) is Bundle:
                     posts = [one.post for one in item.items]
-                    rendered = self._renderer.render_batch(posts, attempt=attempt, reason=reason, first_ms=first_ms)
+                    rendered = self._renderer.render_batch(
+                        posts, attempt=attempt, reason=reason, first_ms=first_ms, at_ms=at_ms
+                    )
                 else:
-                    rendered = render(item.post, attempt=attempt, reason=reason, first_ms=first_ms)
+                    rendered = render(item.post, attempt=attempt, reason=reason, first_ms=first_ms, at_ms=at_ms)
             except WaypostError as error:
                 flights[seq] = Flight(lane, item, attempt, reason, at_ms, "", "")
                 failed.append(_not_sent(seq, error))

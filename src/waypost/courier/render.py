@@ -2,7 +2,7 @@
 
 Owns: the headers that Waypost adds, the memory of compiled templates, the checks on what was rendered. Reads catalog
 versions. Never gives a template a value that the pipeline did not commit: beside the postback's own values it adds
-`postback_id`, `attempt` and `is_repeat` only, so a value that privacy held back renders as empty.
+what an attempt has only (`Where.ATTEMPT` in `macros/names.py`), so a value that privacy held back renders as empty.
 """
 
 import re
@@ -18,6 +18,7 @@ from waypost.catalog.view import CatalogView
 from waypost.courier.authentication import Proof, Request, Signer
 from waypost.courier.secrets import Secrets
 from waypost.errors import WaypostError
+from waypost.macros.names import MACROS, Where
 from waypost.macros.template import Context, Missing, Position, Template, compile_applied
 from waypost.model.frames import AttemptReason, PostbackOut
 from waypost.ports.catalog_source import CatalogSource
@@ -25,7 +26,7 @@ from waypost.stages.answers import reads_body
 
 _TEMPLATES_MAX = 20_000
 _VIEWS_MAX = 8
-_ATTEMPT_NAMES = frozenset({"postback_id", "attempt", "is_repeat"})
+_ATTEMPT_NAMES = frozenset(row.name for row in MACROS.values() if Where.ATTEMPT in row.where)
 _BATCH_BYTES_MAX = 8 << 20
 
 _url = re.compile(r"https?://(?:[!-.0->A-~]*@)?(?:\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._~%-]+)(?::[0-9]{1,5})?(?:[/?#][!-~]*)?").fullmatch  # fmt: skip  # noqa: E501
@@ -81,15 +82,17 @@ class Renderer:
         self._views: dict[int, CatalogView] = {}
         self._time: tuple[int, str] = (-1, "")
 
-    def render(self, out: PostbackOut, *, attempt: int, reason: AttemptReason, first_ms: int) -> Rendered:
-        """The request of attempt number `attempt`; `first_ms` is when the first one was begun.
+    def render(
+        self, out: PostbackOut, *, attempt: int, reason: AttemptReason, first_ms: int, at_ms: int = 0
+    ) -> Rendered:
+        """The request of attempt number `attempt`, begun at `at_ms`; `first_ms` is when the first one was begun.
 
         Raises WaypostError `template_missing`, `render_failed`, `render_bad_url` or `render_bad_header`.
         """
         rule = self._rule(out)
         values = out.values
         if rule.per_attempt:
-            values = _of_attempt(out, attempt)
+            values = _with_id(out, _of_attempt(attempt, reason, first_ms, at_ms))
         headers = self._own_headers(out.id, out.test, attempt, reason, first_ms)
         try:
             url = rule.url.render(values, self._context)
@@ -104,7 +107,7 @@ class Renderer:
         return Rendered(rule.method, url, headers, body, rule, shown)
 
     def render_batch(
-        self, outs: Sequence[PostbackOut], *, attempt: int, reason: AttemptReason, first_ms: int
+        self, outs: Sequence[PostbackOut], *, attempt: int, reason: AttemptReason, first_ms: int, at_ms: int = 0
     ) -> Rendered:
         """One request for postbacks of the same rule, of which this is attempt number `attempt`. Raises as above."""
         first = outs[0]
@@ -113,7 +116,7 @@ class Renderer:
         if batch is None:
             raise WaypostError("template_missing", "the rule has no batch", place=first.id)
         context = self._context
-        common = {"attempt": str(attempt), "is_repeat": "1" if attempt > 1 else "0"}
+        common = _of_attempt(attempt, reason, first_ms, at_ms)
         headers = self._own_headers(batch_id([out.id for out in outs]), first.test, attempt, reason, first_ms)
         headers.append(("Waypost-Batch", str(len(outs))))
         items: list[str] = []
@@ -123,7 +126,7 @@ class Renderer:
             shown = rule.url.render_redacted(common, context)
             self._add_headers(headers, rule, common, first.id)
             for out in outs:
-                values = _of_attempt(out, attempt)
+                values = _with_id(out, common)
                 items.append(batch.item.render(values, context))
                 ids.append(batch.item_id.render(values, context))
             head, tail = batch.head.render(common, context), batch.tail.render(common, context)
@@ -212,14 +215,20 @@ class Renderer:
         return view
 
 
-def _of_attempt(out: PostbackOut, attempt: int) -> dict[str, str]:
-    """A postback's values with those that an attempt adds."""
+def _of_attempt(attempt: int, reason: AttemptReason, first_ms: int, at_ms: int) -> dict[str, str]:
+    """What an attempt adds to the values of each postback that it carries."""
     return {
-        **out.values,
-        "postback_id": out.id,
         "attempt": str(attempt),
         "is_repeat": "1" if attempt > 1 else "0",
+        "reason": reason.value,
+        "first_attempt_time": str(first_ms // 1000),
+        "attempt_time": str((at_ms or first_ms) // 1000),
     }
+
+
+def _with_id(out: PostbackOut, attempt: dict[str, str]) -> dict[str, str]:
+    """All values of one postback in an attempt."""
+    return {**out.values, **attempt, "postback_id": out.id}
 
 
 def _render_error(error: WaypostError) -> WaypostError:

@@ -107,10 +107,11 @@ def is_personal(name: str) -> bool:
 
 
 class NameSet:
-    """The macros that may stand in one kind of template."""
+    """The macros that may stand in one kind of template. `is_seen`: by the visitor, so that no secret may."""
 
     def __init__(self, title: str, where: frozenset[Where]) -> None:
         self.title = title
+        self.is_seen = where == {Where.OFFER_URL}
         self._names = frozenset(row.name for row in _ROWS if row.where & where)
 
     def __contains__(self, name: object) -> bool:

@@ -193,7 +193,9 @@ class _Compiler:
 
     def _value(self, macro: Macro) -> Value:
         name, column = macro.name[:64], macro.column
-        if not macro.secret:
+        if macro.secret:
+            self._check_unseen(column)
+        else:
             self._use(macro.name, column)
         calls = tuple(_with_currency(call, macro.name) for call in macro.calls)
         if 1 + len(calls) > self.limits.depth_max:
@@ -214,7 +216,17 @@ class _Compiler:
         for argument in call.arguments:
             if argument.source is not None and not argument.source.secret:
                 self._use(argument.source.name, argument.column)
-        return build_filter(call, place=self.place)
+        step = build_filter(call, place=self.place)
+        if step.needs_rates or any(source.secret for source in step.sources):
+            self._check_unseen(call.column)
+        return step
+
+    def _check_unseen(self, column: int) -> None:
+        """Secrets and rates are at hand where postbacks are sent, not where visitors are."""
+        names = self.limits.names
+        if names is not None and names.is_seen:
+            detail = f"{names.title} has no secrets and no rates: the visitor would see what is made of them"
+            self._fail("macro_bad_argument", detail, column)
 
     def _missing(self, macro: Macro) -> Missing:
         if macro.policy == "!":
