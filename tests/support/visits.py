@@ -46,7 +46,7 @@ offers:
     url: http://shop.example/web?cid={{click_id}}
     mode: 307
     goals: {{order: {{payout: 1 USD}}}}
-    deep_link: {{ios: "https://app.shop.example/p?cid={{click_id}}", android_store: "https://play.example/?id=shop"}}
+    deep_link: {{ios: "https://app.shop.example/p?cid={{click_id}}", android_store: "http://play.example/?id=shop"}}
   elsewhere:
     advertiser: other
     url: http://elsewhere.example/?cid={{click_id}}

@@ -277,7 +277,7 @@ def test_a_phone_is_led_to_the_app_and_the_others_to_the_web(tmp_path: Path) -> 
     assert asked == "intent://product/a%20b#Intent;scheme=shopapp;package=com.example.shop" and android.status == 302
     assert fallback.startswith("http%3A%2F%2Fshop.example%2Fapp%3Fcid%3D") and fallback.endswith(";end")
     assert universal.status == 307 and universal.headers["location"].startswith("https://app.shop.example/p?cid=")
-    assert (store.status, store.headers["location"]) == (307, "https://play.example/?id=shop")
+    assert (store.status, store.headers["location"]) == (307, "http://play.example/?id=shop")
     assert plain.headers["location"].startswith("http://shop.example/web?cid=")
 
 

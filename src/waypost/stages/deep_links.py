@@ -22,6 +22,15 @@ class AppPlan(NamedTuple):
     scheme: str
     render: Callable[[str, bytes, dict[str, str]], str]
 
+    @property
+    def is_web(self) -> bool:
+        """Whether a phone without the app can open it."""
+        return self.scheme in ("http", "https")
+
+    def address(self, click_id: str, query: bytes, facts: dict[str, str]) -> str:
+        """This click's address."""
+        return self.scheme + self.render(click_id, query, facts).removeprefix("https")
+
 
 class Apps(NamedTuple):
     """The app and the store for each system; None where the offer names none."""
@@ -55,14 +64,13 @@ def landing(apps: Apps, system: str, web: str, click_id: str, query: bytes, fact
     )
     if app is None and store is None:
         return Landing(web)
-    without = store.render(click_id, query, facts) if store is not None else web
+    without = store.address(click_id, query, facts) if store is not None else web
     if app is None:
         return Landing(without)
-    url = app.render(click_id, query, facts)
-    if not app.scheme:
+    url = app.address(click_id, query, facts)
+    if app.is_web:
         return Landing(url)
-    url = app.scheme + url.removeprefix("https")
-    if app.scheme.lower() != INTENT:
+    if app.scheme != INTENT:
         return Landing(url, without)
     if _FALLBACK not in url and url.endswith(_END):
         url = f"{url.removesuffix(_END)};{_FALLBACK}{quote(without, safe='')}{_END}"

@@ -184,10 +184,7 @@ class _Planner:
                 return None
             scheme, _, rest = text.partition("://")
             template = compile_applied(f"https://{rest}", position=Position.URL, place=place)
-            return AppPlan(
-                "" if scheme.lower() in ("http", "https") else scheme,
-                partial(target_url, self._plan(0, 0, 1, template, offer, 0, ())),
-            )
+            return AppPlan(scheme.lower(), partial(target_url, self._plan(0, 0, 1, template, offer, 0, ())))
 
         return Apps(
             plan(deep_link.ios), plan(deep_link.android), plan(deep_link.ios_store), plan(deep_link.android_store)
