@@ -29,6 +29,10 @@ CLICK_OR_POSTBACK = frozenset((b"click.php", b"click"))  # Binom's: a postback i
 PAIR_PATHS = {b"/aff_c": (b"offer_id", b"aff_id"), b"/click": (b"offer_id", b"pid")}
 NOT_YET = {b"/postbacks": "many calls at once", b"/event": "app events"}
 _NOT_YET_FOLDERS = {b"/postbacks/": "many calls at once", b"/event/": "app events"}
+_OF_A_VISIT = {
+    "wrong_token": "this is not the token of the link's partner",
+    "missing_token": "a click for somebody else carries no token of the link's partner",
+}
 _PAGE_METHODS = (b"GET", b"POST", b"OPTIONS")
 _VISITS = (b"/c/", b"/c?", b"/i/", b"/b/")
 _FILE_KEPT = "Cache-Control: public, max-age=3600\r\n"
@@ -82,6 +86,8 @@ class Routes:
             self.refuse(connection, "unknown_host")
             return
         url = connection.url
+        if url[:10] == b"/postback?" and self._postbacks.take_plain(connection, self.shelf, url[10:]):
+            return
         if url[:1] != b"/":
             url = _origin_form(url)
         if b"#" in url:
@@ -250,7 +256,7 @@ class Routes:
         try:
             code = take(connection, shelf, plan, name, query, test=test)
             if code:
-                self.refuse(connection, code)
+                self.refuse(connection, code, detail=_OF_A_VISIT.get(code, ""))
         except WaypostError as error:
             code = "link_inactive" if error.code == "link_inactive" else "bad_target"
             self.refuse(connection, code, detail=error.detail)
