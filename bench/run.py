@@ -39,6 +39,7 @@ BENCHES = (
     Bench("courier", (), ("--count", "10000", "--rounds", "1"), ("nginx", "taskset")),
     Bench("pipeline", (), ("--clicks", "50000", "--calls", "10000")),
     Bench("macros", (), (), takes_data=False),
+    Bench("rules", (), (), takes_data=False),
     Bench("catalog", (), ("--partners", "1000", "--links", "10000")),
 )
 
@@ -57,6 +58,10 @@ MARKS = {
     "door: postback, 64 connections": Mark("ratio", 0.30, "0.30 of nginx"),
     "courier: 50 lanes, 200 in flight": Mark("ratio", 0.25, "0.25 of libcurl"),
     "courier: 50 lanes, 1000 in flight": Mark("ratio", 0.25, "0.25 of libcurl"),
+    "rules: 10,000 of one partner, facts repeat": Mark("ratio", 0.67, "1.5 x the time"),
+    "rules: 10,000 of one partner, facts never seen": Mark("ratio", 0.67, "1.5 x the time"),
+    "rules: 10,000 on everybody's conversions, facts repeat": Mark("ratio", 0.67, "1.5 x the time"),
+    "rules: 10,000 on everybody's conversions, facts never seen": Mark("ratio", 0.67, "1.5 x the time"),
     "pipeline: conversions, 1,000,000 clicks stored": Mark("figure", 20_000, "20,000/s"),
 }
 COLUMNS = ("what", "figure", "reference", "ratio", "CPU each", "fsync", "first mark", "")
