@@ -24,7 +24,7 @@ from waypost.settings import PipelineSettings
 
 EXAMPLES_MAX = 5
 GROUPS_MAX = 1_000
-_VERSIONS = frozenset({"catalog", "terms_catalog"})  # differ by nature under another catalog
+_BY_NATURE = frozenset({"catalog", "terms_catalog", "rules"})  # differ under another catalog; postbacks are compared
 _TOLD_APART = ("verdict", "code", "status", "goal", "offer", "partner")  # fields that make groups by their values
 
 
@@ -96,7 +96,7 @@ class Comparison:
     def __init__(self, was: Side, now: Side, *, other_catalog: bool) -> None:
         self._was = was
         self._now = now
-        self._ignored = _VERSIONS if other_catalog else frozenset()
+        self._ignored = _BY_NATURE if other_catalog else frozenset()
         self._groups: dict[tuple[str, ...], Difference] = {}
         self._paid: tuple[dict[str, Decimal], dict[str, Decimal]] = ({}, {})
         self.report = ReplayReport()
@@ -138,7 +138,7 @@ class Comparison:
         changed = [
             name
             for name in Decision.__struct_fields__
-            if name not in self._ignored and name != "rules" and getattr(was, name) != getattr(now, name)
+            if name not in self._ignored and getattr(was, name) != getattr(now, name)
         ]
         if not changed:
             return True
