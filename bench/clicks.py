@@ -56,8 +56,8 @@ for _, version in ipairs(chrome) do
       version .. ".0." .. (6000 + build) .. ".1 Safari/537.36"
     n = n + 1
     agents[n] = "Mozilla/5.0 (iPhone; CPU iPhone OS " .. (12 + build % 6) .. "_" .. (version % 7) ..
-      " like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/" .. (12 + build % 6) .. ".0 Mobile/15E" .. build ..
-      " Safari/604.1"
+      " like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/" .. (12 + build % 6) .. ".0 Mobile/15E" ..
+      build .. " Safari/604.1"
   end
 end
 local languages = {"de-DE,de;q=0.9", "fr", "en-US,en;q=0.9", "es-ES", "pl"}

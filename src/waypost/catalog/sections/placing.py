@@ -293,4 +293,9 @@ def work_out(reader: Reader, links: Iterable[LinkDraft], places: Places) -> tupl
         places.note_unreached(reader, link)
         found.append(places.worked_out(link))
         places.note_not_approved(reader, found[-1])
+        if len(found[-1].reached) > OFFERS_MAX:
+            file, _, line = link.place.rpartition(":")
+            message = f"its clicks may come to {len(found[-1].reached)} offers, at most {OFFERS_MAX} are taken"
+            hint = "name fewer targets, or a smaller group"
+            reader.problems.add("catalog_too_large", message, (file, int(line)), field=f"links.{link.name}", hint=hint)
     return tuple(found)
