@@ -142,7 +142,7 @@ def load(port: int, script: Path, connections: int, seconds: int, pid: int) -> t
         raise SystemExit(output)
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", output)[1])
     count = int(re.search(r"(\d+) requests in", output)[1])
-    return rate, spent * 1e6 / count, re.search(r"50%\s+(\S+)", output)[1]
+    return rate, spent * 1e6 / count, re.search(r"^\s+50%\s+(\S+)", output, re.MULTILINE)[1]
 
 
 def compare(folder: Path, options: argparse.Namespace) -> None:

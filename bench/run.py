@@ -36,6 +36,7 @@ class Bench(NamedTuple):
 
 BENCHES = (
     Bench("door", (), ("--seconds", "1", "--rounds", "1", "--connections", "64"), ("nginx", "wrk", "taskset")),
+    Bench("clicks", (), ("--seconds", "1", "--rounds", "1", "--warm", "3"), ("nginx", "wrk", "taskset")),
     Bench("courier", (), ("--count", "10000", "--rounds", "1"), ("nginx", "taskset")),
     Bench("pipeline", (), ("--clicks", "50000", "--calls", "10000")),
     Bench("macros", (), (), takes_data=False),
@@ -53,6 +54,8 @@ class Mark(NamedTuple):
 
 
 MARKS = {
+    "clicks: ten rules, 64 connections": Mark("ratio", 0.20, "0.20 of nginx"),
+    "clicks: ten rules, 256 connections": Mark("ratio", 0.20, "0.20 of nginx"),
     **{f"macros: render with {count} macros": Mark("ratio", 0.5, "0.5 of str.format") for count in (3, 10, 30)},
     **{f"macros: render with {count} macros, beside Jinja2": Mark("ratio", 3, "3 × Jinja2") for count in (3, 10, 30)},
     "door: postback, 64 connections": Mark("ratio", 0.30, "0.30 of nginx"),
