@@ -80,11 +80,11 @@ def _macro(dialect: Dialect, inside: str, at: int, parameters: frozenset[str], p
         name, calls = canonical
         if not calls and name in parameters:
             return dialect.write_name(name)
-        if not calls and dialect.free and name.startswith(CLICK_PREFIX):
-            return dialect.write_name(name.removeprefix(CLICK_PREFIX))
         theirs = _inverse(dialect.name).get(canonical)
         if theirs is not None:
             return dialect.write_name(theirs)
+        if not calls and dialect.free and name.startswith(CLICK_PREFIX):
+            return dialect.write_name(name.removeprefix(CLICK_PREFIX))
     written = dialect.write(inside) if dialect.write else None
     if written is not None:
         return written

@@ -10,7 +10,7 @@ speaks against it most. Our own language comes first among equals, then the orde
 from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from waypost.macros.dialects import DIALECTS, NAMED
@@ -63,7 +63,8 @@ def guess(text: str, *, names: NameSet = IN_POSTBACK, prefer: str = "") -> Guess
     tokens = [token for token in tokens if not _blank(token)]
     if not tokens and not blanks:
         return Guess(prefer or OURS, Confidence.UNSURE, "there are no macros in it", tuple(DIALECTS))
-    fits = [_ours(text, tokens, names), *(_fit(name, tokens) for name in DIALECTS if name != "{x}")]
+    forms = {token.form for token in tokens}
+    fits = [_ours(text, tokens, names), *(_fit(name, tokens, forms) for name in DIALECTS if name != "{x}")]
     if any(token.form == "{x}" for token in blanks):  # a name in single braces that our language does not have
         fits[0] = fits[0]._replace(score=fits[0].score + _UNKNOWN, all=False)
     best = max(fits, key=lambda fit: (fit.score, fit.dialect == prefer))
@@ -97,8 +98,8 @@ def _ours(text: str, tokens: list[Token], names: NameSet) -> _Fit:
     whole = _compiles(text, names)
     score, known = 0.0, []
     for token in tokens:
-        if token.form != "{x}":
-            score += _FOREIGN
+        if token.form != "{x}":  # in `${x}` our language would see a macro
+            score += _UNKNOWN if "{" in token.text and token.form != "{{x}}" else _FOREIGN
         elif whole or _is_ours(token.name, names):
             score += _KNOWN
             known.append(token.text)
@@ -121,8 +122,10 @@ def _is_ours(inside: str, names: NameSet) -> bool:
     return head in names or head.partition(" ")[0] in KEYWORDS
 
 
-def _fit(name: str, tokens: list[Token]) -> _Fit:
+def _fit(name: str, tokens: list[Token], forms: set[str]) -> _Fit:
     dialect = DIALECTS[name]
+    if forms.isdisjoint(dialect.forms):
+        return _Fit(name, _FOREIGN * len(tokens), (), False)
     score, known = _GENERIC if name not in NAMED else 0.0, []
     for token in tokens:
         if token.form not in dialect.forms:
@@ -145,9 +148,19 @@ def _near(dialect: str, name: str) -> bool:
     """
     if len(name) < _NEARLY_LENGTH:
         return False
-    known = MACROS if dialect == OURS else DIALECTS[dialect].rows
     meant = plain_name(latin(name))
-    return any(one_slip(meant, plain_name(theirs)) and meant != plain_name(theirs) for theirs in known)
+    by_length = _plain_names(dialect)
+    lengths = (len(meant) - 1, len(meant), len(meant) + 1)
+    if meant in by_length.get(len(meant), ()):
+        return False
+    return any(one_slip(meant, theirs) for length in lengths for theirs in by_length.get(length, ()))
+
+
+@cache
+def _plain_names(dialect: str) -> dict[int, frozenset[str]]:
+    """A language's names without case and signs, by their length."""
+    names = {plain_name(name) for name in (MACROS if dialect == OURS else DIALECTS[dialect].rows)}
+    return {length: frozenset(name for name in names if len(name) == length) for length in set(map(len, names))}
 
 
 def _list(texts: object) -> str:

@@ -11,7 +11,7 @@ _SCHEME = re.compile(r"https?://", re.IGNORECASE)
 _OTHER_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
 _NEARLY = re.compile(r"(?:h[tx]{1,2}ps?|htt?ps?|ttps?)(?::/{0,3}|/{2,3}|;//)", re.IGNORECASE)
 _HOST_FIRST = re.compile(r"(?:[A-Za-z0-9\-]+\.)+[A-Za-z]{2,}(?:[:/?]|$)")
-_AGAIN = re.compile(r"[\s,;|]+https?://", re.IGNORECASE)
+_AGAIN = re.compile(r"[\s,;|](https?://)", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]")
 _PARTNERS = {"{": "}", "[": "]", "<": ">"}
 _CLOSING = {closing: opening for opening, closing in _PARTNERS.items()}
@@ -34,7 +34,7 @@ def why_no_url(text: str) -> Reason | None:
         return _no_scheme(text)
     again = _AGAIN.search(text, 8)
     if again:
-        return Reason("there are two URLs", again.end() - len("http://"), "one template a line")
+        return Reason("there are two URLs", again.start(1), "one template a line")
     control = _CONTROL.search(text)
     if control:
         return Reason(f"{control[0]!r} cannot stand in a URL", control.start(), "remove it")
