@@ -1,18 +1,19 @@
-"""Writes the reference pages of docs/ from the code: settings, errors, metrics, commands, checks, dialects.
+"""Writes the reference pages of docs/ from the code: settings, errors, metrics, commands, checks, aliases, dialects.
 
-Owns: `settings.md`, `errors.md`, `metrics.md`, `cli.md`, `checks.md`, `dialect-tables.md` beside this file; tests
-compare them. Run it with `make docs` after a setting, an error code, a metric, a command, a check or a dialect has
-changed. Never edits any other page.
+Owns: `settings.md`, `errors.md`, `metrics.md`, `cli.md`, `checks.md`, `aliases.md`, `dialect-tables.md` beside this
+file; tests compare them. Run it with `make docs` after a setting, an error code, a metric, a command, a check, an alias
+set or a dialect has changed. Never edits any other page.
 """
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from typer.main import get_command
 
+from waypost.catalog.aliases import ALIAS_SETS
 from waypost.cli.main import app
 from waypost.errors import ERRORS
 from waypost.macros.dialects import NAMED
@@ -157,12 +158,63 @@ def dialects_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def aliases_page() -> str:
+    """Every alias set: another tracker's names, words and paths, and where they are published."""
+    lines = [
+        "# Alias sets\n",
+        _MADE.format(source="src/waypost/catalog/aliases.py"),
+        "What other trackers call our parameters, so that URLs made for them work unchanged: `aliases:` of an",
+        "advertiser for its calls, of a partner for its click URLs ([intake.md](intake.md)). Our own names work",
+        "always; a name of a set that is also one of ours has the set's meaning. Own `parameters:`, `statuses:` and",
+        "`click_names:` win, then the sets in their order. `KEY` is the advertiser's token; it may stand before each",
+        "of the paths.\n",
+        "A set's facts are those of its sources. An id of the other tracker (of a campaign, an offer, a partner) means",
+        "what has that name in the catalog.",
+    ]
+    for name, found in ALIAS_SETS.items():
+        lines += [f"\n## `{name}`: {found.title}\n", "| of a call | there |", "|---|---|"]
+        lines += [f"| `{ours}` | {_listed(theirs)} |" for ours, theirs in found.parameters.items()]
+        lines += [f"| status `{word}` | {status} |" for word, status in found.statuses.items()]
+        lines.append(f"| paths | {_listed(found.paths)} |")
+        lines += ["", "| of a click | there |", "|---|---|"]
+        lines += [f"| `{ours}` | {_listed(theirs)} |" for ours, theirs in _click_names(found.clicks).items()]
+        lines += [f"| URL | `{found.click_path}` |", "", "Sources: " + ", ".join(f"<{url}>" for url in found.sources)]
+    lines += [
+        "\nAffise's status 5 (hold) is taken as pending until conversions can be held. Binom's statuses are free text:",
+        "only the words of its own examples are here. Keitaro's `rebill` is a conversion of its own if it has a `tid`",
+        "of its own.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _click_names(clicks: Mapping[str, str]) -> dict[str, list[str]]:
+    """Our click parameter → their names; long runs of numbers in short."""
+    found: dict[str, list[str]] = {}
+    runs: dict[tuple[str, str], list[int]] = {}
+    for theirs, ours in clicks.items():
+        stem, number = re.fullmatch(r"(.*?)(\d*)", theirs).groups()  # type: ignore[union-attr]
+        sub = re.fullmatch(r"sub(\d+)", ours)
+        if number and sub:
+            runs.setdefault((stem, str(int(sub[1]) - int(number))), []).append(int(number))
+        else:
+            found.setdefault(ours, []).append(theirs)
+    for (stem, shift), numbers in runs.items():
+        first, last = min(numbers), max(numbers)
+        found[f"sub{first + int(shift)}` … `sub{last + int(shift)}"] = [f"{stem}{first}` … `{stem}{last}"]
+    return found
+
+
 PAGES = {
     "settings.md": settings_page,
     "errors.md": errors_page,
     "metrics.md": metrics_page,
     "cli.md": cli_page,
     "checks.md": checks_page,
+    "aliases.md": aliases_page,
     "dialect-tables.md": dialects_page,
 }
 
