@@ -1,9 +1,12 @@
 """The door against nginx in one run: `python bench/door.py --data FOLDER_ON_A_REAL_DISK`.
 
-What it starts: a door process on core 0 (its journal a real SqliteJournal below --data, fsync before each answer,
-token checked, receipt made), nginx with one worker on core 0, wrk on core 1; one server at a time, all on loopback.
-Rounds alternate, and the ratio is that of the medians. Prints requests/s, ratio, CPU per request, the time of a commit
-and of a bare fdatasync in the same folder. Figures hold for this machine; ratios travel better.
+What it starts: `waypost door` on core 0 (a catalog applied, its journal on a real disk, fsync before each answer, token
+checked, receipt made), nginx with one worker on core 0, wrk on core 1; one server at a time, all on loopback. Rounds
+alternate, and the ratio is that of the medians. Ways of calling: keep-alive, TLS, a new connection for each call, and
+at a constant rate of half the door's best (`open_loop.py`). Beside nginx stands a bare loop that appends to the same
+kind of journal, as many frames a commit as the door had, and does nothing else. `--requests 10000000` instead watches
+the door's memory over so many. Prints requests/s, ratio, CPU per request, the time of a commit and of a bare fdatasync
+in the same folder. Figures hold for this machine; ratios travel better.
 """
 
 import argparse
@@ -20,6 +23,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 SERVER_CORE, LOAD_CORE = 0, 1
 TOKEN = "s3cret"
@@ -27,6 +31,8 @@ POSTBACK = (
     f"/postback?click_id=0A1b2C3d4E5f6G7h8I9j0Kl&goal=install&payout=1.20&sum=30&txn_id=order-1&status=1&token={TOKEN}"
 )
 CLICK = "/c/demo?sub1=campaign-7&sub2=banner&external_id=abc123"
+WAYS = ("postback", "click", "tls", "new", "open")
+FRAME_BYTES = 190  # of the call above, journaled
 NGINX = """
 worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log crit;
 events {{ worker_connections 4096; }}
@@ -35,12 +41,34 @@ http {{
   client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
   uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
   server {{
-    listen 127.0.0.1:{port};
+    listen 127.0.0.1:{port}; {tls}
     location = /postback {{ default_type application/json; return 200 '{{"status":1,"receipt":"r0123456789abcdef"}}'; }}
     location /c/ {{ return 302 http://127.0.0.1:9000/land?cid=0A1b2C3d4E5f6G7h8I9j0Kl&s=campaign-7; }}
   }}
 }}
 """
+NGINX_TLS = "listen 127.0.0.1:{port} ssl; ssl_certificate {pair}.crt; ssl_certificate_key {pair}.key;"
+CATALOG = """waypost: 1
+advertisers:
+  acme: {token: s3cret}
+offers:
+  vpn:
+    advertiser: acme
+    url: "http://127.0.0.1:9000/land?cid={click_id}&s={sub1}"
+    goals: {install: {payout: 1.20 USD}}
+partners:
+  geozo: {}
+links:
+  demo: {partner: geozo, offer: vpn}
+"""
+
+
+class Result(NamedTuple):
+    """One round: requests/s, CPU microseconds a request, median latency as wrk prints it."""
+
+    rate: float
+    cpu_us: float
+    median: str
 
 
 def free_port() -> int:
@@ -49,53 +77,24 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def serve_door(folder: Path, port: int) -> None:
-    """The door's process: everything real but the catalog, which is the design's, compiled by hand."""
-    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-    from support.catalogs import MemoryCatalogs, design_view
-    from waypost.doors.door import Door
-    from waypost.engines.local.clock import SystemClock
-    from waypost.engines.local.keyring import load_or_create_key_ring, load_or_create_operator_key
-    from waypost.engines.local.visitor_keys import FileVisitorKeys
-    from waypost.engines.sqlite.journal import SqliteJournal
-    from waypost.layout import Layout
-    from waypost.settings import load_settings
-    from waypost.telemetry.stats import Stats
-
-    layout, settings, clock = Layout(folder), load_settings(environment={}), SystemClock()
-    stats = Stats("door-0")
-    listener = socket.create_server(("127.0.0.1", port))
-    ring = load_or_create_key_ring(layout)  # before the journal, as `assembly.py` does
-    journal = SqliteJournal(layout.journals, "door-0", settings.journal, clock)
-    Door(
-        number=0,
-        sockets=[listener],
-        journal=journal,
-        catalogs=MemoryCatalogs(design_view()),
-        ring=ring,
-        operator_key=load_or_create_operator_key(layout),
-        refusals_file=layout.refusals / "door-0.db",
-        settings=settings,
-        clock=clock,
-        stats=stats,
-        visitor_keys=FileVisitorKeys(layout.visitor_keys),
-    ).run()
-    journal.close()
-    (folder / "stats.json").write_text(json.dumps(stats.values), "utf-8")
-
-
 def wait_for(port: int) -> None:
-    for _ in range(200):
-        with socket.socket() as sock:
-            if sock.connect_ex(("127.0.0.1", port)) == 0:
-                return
+    """Until it answers something: a door listens before it has its catalog."""
+    for _ in range(600):
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=30) as sock:
+                sock.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+                if sock.recv(1):
+                    return
+        except OSError:
+            pass
         time.sleep(0.05)
-    raise SystemExit(f"nothing listens on port {port}")
+    raise SystemExit(f"nothing answers on port {port}")
 
 
 @contextmanager
 def running(command: list[str], port: int):
-    process = subprocess.Popen(["taskset", "-c", str(SERVER_CORE), *command])
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(["taskset", "-c", str(SERVER_CORE), *command], stdout=quiet, stderr=quiet)
     try:
         wait_for(port)
         yield process.pid
@@ -119,13 +118,17 @@ def cpu_s(pid: int) -> float:
     return total
 
 
-def load(port: int, path: str, connections: int, seconds: int, pid: int) -> tuple[float, float, str]:
-    """Requests/s, CPU microseconds a request, median latency."""
+def load(
+    port: int, path: str, connections: int, seconds: float, pid: int, *, scheme: str = "http", close: bool = False
+) -> Result:
+    """One round of wrk; with `close` each call has a connection of its own."""
     before = cpu_s(pid)
+    headers = ("-H", "Connection: close") if close else ()
     output = subprocess.run(
         [
             *("taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"),
-            f"http://127.0.0.1:{port}{path}",
+            *headers,
+            f"{scheme}://127.0.0.1:{port}{path}",
         ],
         capture_output=True,
         text=True,
@@ -136,7 +139,7 @@ def load(port: int, path: str, connections: int, seconds: int, pid: int) -> tupl
         raise SystemExit(output)
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", output)[1])
     count = int(re.search(r"(\d+) requests in", output)[1])
-    return rate, spent * 1e6 / count, re.search(r"50%\s+(\S+)", output)[1]
+    return Result(rate, spent * 1e6 / max(1, count), re.search(r"50%\s+(\S+)", output)[1])
 
 
 def fdatasync_us(folder: Path) -> float:
@@ -152,69 +155,205 @@ def fdatasync_us(folder: Path) -> float:
     return statistics.median(times)
 
 
+def append_loop(folder: Path, frames: int, seconds: float) -> None:
+    """Appends blocks of so many frames for so long; prints frames/s. A process of its own, on the servers' core."""
+    from waypost.engines.local.clock import SystemClock
+    from waypost.engines.sqlite.journal import SqliteJournal
+    from waypost.settings import load_settings
+
+    clock = SystemClock()
+    journal = SqliteJournal(folder / "bare", "door-0", load_settings(environment={}).journal, clock)
+    block = [b"x" * FRAME_BYTES] * frames
+    begun, count = time.perf_counter(), 0
+    while time.perf_counter() - begun < seconds:
+        now = clock.now_ms()
+        journal.append(block, at_ms=now, watermark_ms=now)
+        count += frames
+    print(count / (time.perf_counter() - begun))
+    journal.close()
+
+
+def appended(folder: Path, frames: int, seconds: float) -> float:
+    words = ["--data", str(folder), "--append", str(max(1, frames)), "--seconds", str(seconds)]
+    command = ["taskset", "-c", str(SERVER_CORE), sys.executable, __file__, *words]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+class Servers:
+    """The door and nginx, each by the command that starts it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        names = ("door", "nginx", "door tls", "nginx tls")
+        self.ports = {name: free_port() for name in names}
+        self._write_pair(self.data / "tls")
+        tls = NGINX_TLS.format(port=self.ports["nginx tls"], pair=self.data / "tls" / "bench")
+        (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=self.ports["nginx"], tls=tls))
+        (folder / "catalog.yaml").write_text(CATALOG)
+        (self.data / "settings.toml").write_text(f'[door]\ntls_folder = "tls"\ntls_port = {self.ports["door tls"]}\n')
+        self.apply()
+        self.commands = {
+            "door": [
+                sys.executable,
+                "-m",
+                "waypost",
+                "door",
+                "--data",
+                str(self.data),
+                "--port",
+                str(self.ports["door"]),
+            ],
+            "nginx": ["nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder)],
+        }
+
+    def apply(self) -> None:
+        words = ["catalog", "apply", str(self.folder / "catalog.yaml"), "--data", str(self.data)]
+        subprocess.run([sys.executable, "-m", "waypost", *words], check=True, stdout=subprocess.DEVNULL)
+
+    def stats(self) -> dict[str, float]:
+        return json.loads((self.data / "run" / "door-0.json").read_text())["values"]
+
+    @staticmethod
+    def _write_pair(folder: Path) -> None:
+        sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+        from support.certificates import Authority
+
+        Authority(folder.parent / "authority").issue(folder / "bench.crt", folder / "bench.key", "127.0.0.1")
+
+
+def rounds(servers: Servers, options: argparse.Namespace) -> dict[tuple[str, int, str], list[Result]]:
+    """All closed-loop results by (way, connections, server)."""
+    found: dict[tuple[str, int, str], list[Result]] = {}
+    ways = [way for way in WAYS if way != "open" and options.only in (None, way)]
+    for _ in range(options.rounds):
+        for server, command in servers.commands.items():
+            port = servers.ports[server]
+            with running(command, port) as pid:
+                load(port, POSTBACK, 16, 1, pid)  # warm
+                for way in ways:
+                    for connections in options.connections:
+                        found.setdefault((way, connections, server), []).append(
+                            load(
+                                servers.ports[f"{server} tls"] if way == "tls" else port,
+                                CLICK if way == "click" else POSTBACK,
+                                connections,
+                                options.seconds,
+                                pid,
+                                scheme="https" if way == "tls" else "http",
+                                close=way == "new",
+                            )
+                        )
+    return found
+
+
+def rows_of(found: dict[tuple[str, int, str], list[Result]]) -> list[dict[str, object]]:
+    """Prints each way's line, and answers the rows for `run.py`."""
+    rows: list[dict[str, object]] = []
+    for way, connections, server in found:
+        if server != "door":
+            continue
+        door, nginx = found[way, connections, "door"], found[way, connections, "nginx"]
+        rates = [statistics.median(result.rate for result in results) for results in (door, nginx)]
+        costs = [statistics.median(result.cpu_us for result in results) for results in (door, nginx)]
+        each = [round(ours.rate / max(1, theirs.rate), 2) for ours, theirs in zip(door, nginx, strict=True)]
+        print(
+            f"{way:9}{connections:4} connections: door {rates[0]:8,.0f}/s  nginx {rates[1]:8,.0f}/s  "
+            f"ratio {rates[0] / max(1, rates[1]):.2f} (rounds {each})  CPU {costs[0]:.1f} us against {costs[1]:.1f} us  "
+            f"median latency {door[0].median} against {nginx[0].median}"
+        )
+        text = {"tls": "postback by TLS", "new": "postback, each on a new connection"}.get(way, way)
+        answer = "302" if way == "click" else "200"
+        row = {"what": f"door: {text}, {connections} connections", "figure": rates[0], "unit": "/s"}
+        rows.append(row | {"reference": rates[1], "against": f"nginx return {answer}", "cpu_us": costs[0]})
+    return rows
+
+
+def compare(servers: Servers, options: argparse.Namespace) -> None:
+    fsync_us = fdatasync_us(servers.folder)
+    print(f"bare fdatasync of 4 KiB: {fsync_us:.0f} us (median of 200)")
+    found = rounds(servers, options)
+    rows = rows_of(found)
+    values = servers.stats()
+    commits = max(1, values.get("door_commits", 0))
+    frames = (values.get("door_clicks", 0) + values.get("door_postbacks", 0)) / commits
+    took = values.get("door_commit_us", 0) / commits
+    print(f"last door: {commits:,.0f} commits, {frames:.0f} frames each, {took:.0f} us each, fsync included")
+    best = (
+        {count: max(r.rate for r in found["postback", count, "door"]) for count in options.connections}
+        if ("postback", options.connections[0], "door") in found
+        else {}
+    )
+    if best:
+        bare = appended(servers.folder, round(frames), options.seconds)
+        print(f"bare loop: {bare:,.0f} frames/s in blocks of {frames:.0f}")
+        top = max(best.values())
+        rows.append(
+            {"what": "door: postback, best, against a bare append and fsync", "figure": top, "unit": "/s"}
+            | {"reference": bare, "against": f"frames, {frames:.0f} a commit"}
+        )
+    if options.only in (None, "open"):
+        rows.append(open_loop(servers, max(best.values()) / 2 if best else options.rate, options))
+    if options.json:
+        options.json.write_text(json.dumps({"fsync_us": fsync_us, "rows": rows}))
+
+
+def open_loop(servers: Servers, rate: float, options: argparse.Namespace) -> dict[str, object]:
+    """Latency at a constant rate; the median round by its 99th percentile."""
+    script = str(Path(__file__).with_name("open_loop.py"))
+    found = []
+    with running(servers.commands["door"], servers.ports["door"]) as pid:
+        load(servers.ports["door"], POSTBACK, 16, 1, pid)
+        for _ in range(options.rounds):
+            words = [str(servers.ports["door"]), POSTBACK, str(rate), str(options.seconds), "128"]
+            command = ["taskset", "-c", str(LOAD_CORE), sys.executable, script, *words]
+            found.append(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+    middle = sorted(found, key=lambda result: result["p99"])[len(found) // 2]
+    figures = "  ".join(f"{name} {middle[name]:.2f} ms" for name in ("p50", "p90", "p99", "p99.9", "max"))
+    print(f"open loop at {rate:,.0f}/s ({middle['rate']:,.0f}/s reached, {middle['errors']} errors): {figures}")
+    return {"what": "door: postback, open loop at half the best rate, p99", "figure": middle["p99"], "unit": "ms"}
+
+
+def watch_memory(servers: Servers, options: argparse.Namespace) -> None:
+    """Sends `--requests` calls, and prints the door's memory after each tenth."""
+    with running(servers.commands["door"], servers.ports["door"]) as pid:
+        sent, kib = 0, []
+        while sent < options.requests:
+            result = load(servers.ports["door"], POSTBACK, 256, options.seconds, pid)
+            sent += round(result.rate * options.seconds)
+            if sent >= (len(kib) + 1) * options.requests / 10:
+                status = Path(f"/proc/{pid}/status").read_text()
+                kib.append(int(re.search(r"VmRSS:\s+(\d+)", status)[1]))
+                print(f"{sent:12,} requests: {kib[-1] / 1024:.1f} MiB", flush=True)
+    print(f"from the first tenth to the last: {(kib[-1] - kib[0]) / 1024:+.1f} MiB")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("bench-data"), help="a folder on a real disk")
     parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--connections", type=int, nargs="*", default=[64, 256])
-    parser.add_argument("--only", choices=["postback", "click"])
+    parser.add_argument("--only", choices=WAYS)
+    parser.add_argument("--rate", type=float, default=30_000, help="of `--only open`, where no best rate is measured")
+    parser.add_argument("--requests", type=int, help="watch the door's memory over so many instead")
     parser.add_argument("--json", type=Path, help="write the figures here too (for bench/run.py)")
-    parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--append", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.serve:
-        serve_door(options.data, options.serve)
-        return
     options.data.mkdir(parents=True, exist_ok=True)
+    if options.append:
+        append_loop(options.data, options.append, options.seconds)
+        return
     folder = Path(tempfile.mkdtemp(prefix="door-", dir=options.data)).resolve()
     try:
-        compare(folder, options)
+        (folder / "data").mkdir()
+        servers = Servers(folder)
+        if options.requests:
+            watch_memory(servers, options)
+        else:
+            compare(servers, options)
     finally:
         shutil.rmtree(folder)
-
-
-def compare(folder: Path, options: argparse.Namespace) -> None:
-    ports = {"door": free_port(), "nginx": free_port()}
-    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=ports["nginx"]))
-    commands = {
-        "door": [sys.executable, __file__, "--serve", str(ports["door"]), "--data", str(folder)],
-        "nginx": ["nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder)],
-    }
-    fsync_us = fdatasync_us(folder)
-    print(f"bare fdatasync of 4 KiB: {fsync_us:.0f} us (median of 200)")
-    paths = {name: path for name, path in (("postback", POSTBACK), ("click", CLICK)) if options.only in (None, name)}
-    found: dict[tuple[str, int, str], list[tuple[float, float, str]]] = {}
-    for _ in range(options.rounds):
-        for server, port in ports.items():
-            with running(commands[server], port) as pid:
-                load(port, "/postback?token=" + TOKEN, 16, 1, pid)  # warm
-                for name, path in paths.items():
-                    for connections in options.connections:
-                        result = load(port, path, connections, options.seconds, pid)
-                        found.setdefault((name, connections, server), []).append(result)
-    rows = []
-    for name in paths:
-        for connections in options.connections:
-            door, nginx = (found[name, connections, server] for server in ("door", "nginx"))
-            rates = [statistics.median(rate for rate, _, _ in results) for results in (door, nginx)]
-            costs = [statistics.median(cost for _, cost, _ in results) for results in (door, nginx)]
-            print(
-                f"{name:9}{connections:4} connections: door {rates[0]:8,.0f}/s  nginx {rates[1]:8,.0f}/s  "
-                f"ratio {rates[0] / rates[1]:.2f}  CPU a request {costs[0]:.1f} us against {costs[1]:.1f} us  "
-                f"median latency {door[0][2]} against {nginx[0][2]}"
-            )
-            row = {"what": f"door: {name}, {connections} connections", "figure": rates[0], "unit": "/s"}
-            answer = "302" if name == "click" else "200"
-            rows.append(row | {"reference": rates[1], "against": f"nginx return {answer}", "cpu_us": costs[0]})
-    values = json.loads((folder / "stats.json").read_text())
-    commits = max(1, values["door_commits"])
-    taken = values["door_clicks"] + values["door_postbacks"]
-    print(
-        f"last door: {commits:,.0f} commits, {taken / commits:.0f} frames each, "
-        f"{values['door_commit_us'] / commits:.0f} us each, fsync included"
-    )
-    if options.json:
-        options.json.write_text(json.dumps({"fsync_us": fsync_us, "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -410,7 +410,8 @@ class Door:
 
     def _note_not_ready(self, address: str, why: str) -> None:
         self._stats.add("door_not_ready")
-        self._log.debug("connection_not_ready", address=address, why=why)
+        if not address:
+            self._log.error("cannot_accept", error=why)  # no descriptors or memory left: not a client's doing
 
     def note_crash(self, connection: Connection, error: BaseException) -> None:
         """See `protocol.Owner`."""
