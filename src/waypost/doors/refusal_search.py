@@ -14,7 +14,7 @@ import msgspec
 
 from waypost.doors.refusals import Refusal
 from waypost.errors import WaypostError
-from waypost.stages.addresses import AllowList
+from waypost.stages.addresses import AllowList, parse_address
 
 _COLUMNS = "at_ms, address, code, method, url, detail, count, body, advertiser"
 
@@ -40,7 +40,7 @@ def search_refusals(folder: Path, wanted: Wanted, limit: int = 100) -> list[Refu
 
     Raises WaypostError `store_corrupt` for a log that cannot be read, ValueError for an address that is none.
     """
-    network = AllowList([wanted.address]) if wanted.address else None
+    network = AllowList([str(parse_address(wanted.address) or wanted.address)]) if wanted.address else None
     found: list[Refusal] = []
     for file in sorted(folder.glob("*.db")):
         with _reading(file) as connection:
