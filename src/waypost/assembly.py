@@ -393,11 +393,10 @@ def record_traffic(
             ledger=ledger,
             clicks=stack.enter_context(closing(SqliteClickStore(layout.clicks, read_only=True))),
             catalogs=open_catalogs(layout, settings),
-            catalog_folder=layout.catalog,
             ring=load_key_ring(layout),
             park_max_ms=settings.pipeline.park_max_ms,
         )
-        writer = SqliteRecordingWriter(out)
+        writer = SqliteRecordingWriter(out, layout.catalog)
         stack.callback(writer.abandon)
         return record(sources, writer, from_ms=from_ms, to_ms=to_ms)
 

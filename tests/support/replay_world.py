@@ -151,7 +151,7 @@ class ReplayWorld:
         return [frame.now_ms for frame in frames if isinstance(frame, BatchRecord)]
 
     def record(self, out: Path, *, from_ms: int | None = None, to_ms: int | None = None) -> RecordingInfo:
-        writer = SqliteRecordingWriter(out)
+        writer = SqliteRecordingWriter(out, self.layout.catalog)
         try:
             with (
                 closing(SqliteLedger(self.layout.ledger, read_only=True)) as ledger,
@@ -162,7 +162,6 @@ class ReplayWorld:
                     ledger,
                     clicks,
                     self.catalogs(),
-                    self.layout.catalog,
                     RING,
                     SETTINGS.pipeline.park_max_ms,
                 )

@@ -58,10 +58,8 @@ class RecordingWriter(Protocol):
     def add_batch(self, batch: RecordedBatch) -> None:
         """Batches come in their order."""
 
-    def finish(
-        self, info: RecordingInfo, state: StartState, ring: KeyRing, catalogs: Path, versions: Sequence[int]
-    ) -> None:
-        """`catalogs` is the folder whose versions, and the numbers of whose things, are kept too."""
+    def finish(self, info: RecordingInfo, state: StartState, ring: KeyRing, versions: Sequence[int]) -> None:
+        """`versions` of the catalog, and the numbers of its things, are kept too."""
 
 
 class Recording(Protocol):

@@ -10,7 +10,6 @@ The ledger holds today's state only. Each batch's block in the log ends with wha
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 from waypost import __version__
@@ -30,13 +29,12 @@ _KEYS_AT_ONCE = 2_000
 
 
 class RecorderSources(NamedTuple):
-    """The installation's stores, open for reading. `catalog_folder` is where `catalogs` keeps its versions."""
+    """The installation's stores, open for reading."""
 
     feeds: Feeds
     ledger: Ledger
     clicks: ClickStore
     catalogs: CatalogSource
-    catalog_folder: Path
     ring: KeyRing
     park_max_ms: int
 
@@ -206,7 +204,7 @@ class _Recorder:
         outbox.close()
         info = RecordingInfo(__version__, from_ms, self._to_ms, clicks=len(self._clicks), **self._counts)
         versions = sorted(self._versions | {self._sources.catalogs.current()})
-        self._writer.finish(info, state, self._sources.ring, self._sources.catalog_folder, versions)
+        self._writer.finish(info, state, self._sources.ring, versions)
         return info
 
     def _take(self, batch: _Batch, postbacks: "_Postbacks") -> None:

@@ -28,11 +28,12 @@ _NO_LIMIT = (1 << 53) - 1
 class Numbers:
     """One applier at a time holds it (under the catalog's lock)."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, read_only: bool = False) -> None:
         self._file = str(file)
-        self._connection = connect(file)
+        self._connection = connect(file, read_only=read_only)
         try:
-            self._connection.executescript(_SCHEMA)
+            if not read_only:
+                self._connection.executescript(_SCHEMA)
         except sqlite3.Error as error:
             self._connection.close()
             raise store_error(error, self._file) from error
@@ -85,6 +86,15 @@ class Numbers:
     def mark_announced(self, version: int) -> None:
         with transaction(self._connection, self._file):
             self._connection.execute("UPDATE versions SET announced = 1 WHERE version = ?", (version,))
+
+    def rows(self) -> list[tuple[str, str, int]]:
+        """Every number: kind, name, number."""
+        return list(self._connection.execute("SELECT kind, name, no FROM numbers ORDER BY kind, no"))
+
+    def restore(self, rows: Iterable[tuple[str, str, int]]) -> None:
+        """Takes numbers that were given out elsewhere; for a file that has none yet."""
+        with transaction(self._connection, self._file):
+            self._connection.executemany("INSERT INTO numbers VALUES (?, ?, ?)", rows)
 
     def close(self) -> None:
         self._connection.close()

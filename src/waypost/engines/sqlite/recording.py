@@ -1,10 +1,9 @@
 """Recordings in SQLite: one file, written beside its name and moved there when it is whole.
 
-Owns: the file's tables. Values are frames and structs in MessagePack, catalog versions are compressed with zlib.
+Owns: the file's tables. Values are frames and structs in MessagePack, catalogs are compressed with zlib.
 Never changes a recording that is finished, and never opens an installation's stores: the recorder hands it parts.
 """
 
-import contextlib
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 import msgspec
 
 from waypost.engines.local.durable import sync_path
+from waypost.engines.sqlite.catalog_export import CatalogExport, export_catalogs, import_catalogs
 from waypost.engines.sqlite.connection import store_error
 from waypost.errors import WaypostError
 from waypost.model.ids import KeyRing
@@ -26,7 +26,6 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE blocks (source TEXT, first INT, count INT, at_ms INT, watermark_ms INT, data BLOB,
   PRIMARY KEY (source, first)) WITHOUT ROWID;
 CREATE TABLE batches (nth INTEGER PRIMARY KEY, data BLOB NOT NULL);
-CREATE TABLE catalogs (version INTEGER PRIMARY KEY, data BLOB NOT NULL);
 """
 _to_bytes = msgspec.msgpack.Encoder().encode
 
@@ -34,7 +33,9 @@ _to_bytes = msgspec.msgpack.Encoder().encode
 class SqliteRecordingWriter:
     """See `ports.recording.RecordingWriter`. Raises WaypostError `recording_exists`, `data_unwritable`."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, catalogs: Path) -> None:
+        """`catalogs` is the folder that the recorded catalog versions are taken from."""
+        self._catalogs = catalogs
         if file.exists():
             raise WaypostError("recording_exists", place=str(file))
         self._file = file
@@ -55,20 +56,13 @@ class SqliteRecordingWriter:
     def add_batch(self, batch: RecordedBatch) -> None:
         self._insert("batches", (None, _to_bytes(batch)))
 
-    def finish(
-        self, info: RecordingInfo, state: StartState, ring: KeyRing, catalogs: Path, versions: Sequence[int]
-    ) -> None:
+    def finish(self, info: RecordingInfo, state: StartState, ring: KeyRing, versions: Sequence[int]) -> None:
         """See the port."""
-        for version in versions:
-            file = catalogs / "versions" / f"{version}.db"
-            self._insert("catalogs", (version, zlib.compress(file.read_bytes(), 1)))
-        numbers = sqlite3.connect(f"file:{catalogs / 'numbers.db'}?mode=ro", uri=True)
-        with contextlib.closing(numbers):
-            held = numbers.serialize()
-        parts = {"format": FORMAT, "info": info, "state": state, "ring": ring.keys, "current": max(versions)}
+        parts = {"format": FORMAT, "info": info, "state": state, "ring": ring.keys}
         for name, part in parts.items():
             self._insert("meta", (name, _to_bytes(part)))
-        self._insert("meta", ("numbers", zlib.compress(held, 1)))
+        export = export_catalogs(self._catalogs, versions)
+        self._insert("meta", ("catalogs", zlib.compress(_to_bytes(export), 1)))
         try:
             self._connection.execute("COMMIT")
             self._connection.close()
@@ -137,11 +131,8 @@ class SqliteRecording:
 
     def unpack_catalogs(self, folder: Path) -> None:
         """See the port."""
-        (folder / "versions").mkdir(parents=True)
-        for version, data in self._connection.execute("SELECT version, data FROM catalogs"):
-            (folder / "versions" / f"{version}.db").write_bytes(zlib.decompress(data))
-        (folder / "numbers.db").write_bytes(zlib.decompress(self._raw("numbers")))
-        (folder / "current").write_text(f"{self._meta('current', int)}\n", "ascii")
+        data = zlib.decompress(self._raw("catalogs"))
+        import_catalogs(msgspec.msgpack.decode(data, type=CatalogExport), folder)
 
     def close(self) -> None:
         self._connection.close()
