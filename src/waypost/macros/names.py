@@ -98,6 +98,7 @@ _ROWS = (
 CURRENCY_OF = {"payout": "currency", "sum": "sum_currency"}  # an amount's macro → that of its currency
 
 MACROS: dict[str, MacroName] = {row.name: row for row in _ROWS}
+OF_ATTEMPT = frozenset(row.name for row in _ROWS if row.where == _ATTEMPT)
 CLICK_FIELD = MacroName("click.NAME", "any other parameter of the click's URL, by its name", _BOTH)
 
 

@@ -16,6 +16,7 @@ from typing import NamedTuple, TypeAlias
 from waypost.catalog.model import Partner, PostbackRule
 from waypost.catalog.view import CatalogView
 from waypost.macros.expression import Expression, compile_expression
+from waypost.macros.names import OF_ATTEMPT
 from waypost.model.frames import Decision, RuleOutcome
 from waypost.stages.case import Case
 from waypost.stages.privacy import sendable
@@ -131,9 +132,14 @@ class RuleBook:
         if known is None:
             condition = compile_expression(rule.condition, names=None, place=rule.place) if rule.condition else None
             known = self._candidates[owner.no, rule.no] = Candidate(
-                owner.no, owner.name, rule, condition, sendable(rule.macros), rule_key(owner.no, rule)
+                owner.no, owner.name, rule, condition, _committed(rule), rule_key(owner.no, rule)
             )
         return known
+
+
+def _committed(rule: PostbackRule) -> tuple[str, ...]:
+    """The macros whose values are committed with a postback; those of an attempt have none yet."""
+    return tuple(name for name in sendable(rule.macros) if name not in OF_ATTEMPT)
 
 
 def stopped_by(candidate: Candidate, case: Case, decision: Decision) -> str:
