@@ -101,3 +101,10 @@ def test_half_a_character_does_not_break_a_render() -> None:
     assert (
         compile_template("http://h/?a={sub1}", position=Position.URL).render({"sub1": "x\ud800"}) == "http://h/?a=x%3F"
     )
+
+
+def test_a_dot_is_refused_in_the_path_only_whatever_stands_beside_it() -> None:
+    for text in ("http://h/{sub1}?a={sub2}&b={sub3}", "http://h/?b={sub3}&a={sub2}"):
+        template = compile_template(text, position=Position.URL)
+        url = template.render({"sub1": "x", "sub2": ".", "sub3": "a b"})
+        assert "a=." in url and "b=a%20b" in url

@@ -54,13 +54,6 @@ def encode_percent(value: str) -> str:
     return value if _unreserved(value) else quote(value, safe="", errors="replace")
 
 
-def encode_path(value: str) -> str:
-    """As encode_percent. `.` and `..` are refused: they would climb, encoded or not (RFC 3986, 5.2.4)."""
-    if value in (".", ".."):
-        raise ValueRefusedError(f"{value!r} in a path would lead to another path")
-    return value if _unreserved(value) else quote(value, safe="", errors="replace")
-
-
 def encode_header(value: str) -> str:
     """Printable ASCII stays, all else (line breaks, controls, other scripts) is percent-encoded."""
     if _plain_header(value):
@@ -116,7 +109,8 @@ class Encoder(NamedTuple):
     """How values are written in one place.
 
     `signs` are the ASCII characters that stay: a value of these alone is written as it is. Empty where the value must
-    be looked at as a whole. `refused` are values of these signs that are no values here all the same.
+    be looked at as a whole. `refused` are values that are none here: `.` and `..` in a path would climb, encoded or not
+    (RFC 3986, 5.2.4).
     """
 
     encode: Encode
@@ -128,7 +122,7 @@ _UNRESERVED = (string.ascii_letters + string.digits + "-._~").encode()
 _PRINTABLE = bytes(range(0x20, 0x7F))
 
 PERCENT = Encoder(encode_percent, _UNRESERVED)
-PATH = Encoder(encode_path, _UNRESERVED, (".", ".."))
+PATH = Encoder(encode_percent, _UNRESERVED, (".", ".."))
 HEADER = Encoder(encode_header, _PRINTABLE)
 JSON_STRING = Encoder(encode_json_string, _PRINTABLE.translate(None, b'"\\'))
 JSON_VALUE = Encoder(encode_json_value)

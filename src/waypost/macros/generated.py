@@ -1,8 +1,8 @@
-"""A template as one Python function, for values that can be written as they are.
+"""A template as one Python function, for values as they mostly are.
 
-Owns: the function's text. Reads and writes nothing. Never decides what a template means: where a value has a sign that
-its place must encode, is missing under a policy, or anything else is out of the ordinary, the function hands over to
-`careful`, the render piece by piece.
+Owns: the function's text. Reads and writes nothing. Never decides what a template means: where a value is missing under
+a policy, is refused or too long, or anything else is out of the ordinary, the function hands over to `careful`, the
+render piece by piece.
 
 No character that a user wrote gets into the function's text. It is made of the words below and of names that are
 numbered (`k0`, `k1`, …); literals, macros' names and filters are bound to those names as values (decision 0020).
@@ -106,13 +106,8 @@ class _Writer:
             self.write(2, f"{variable} = get({key}, '')")
 
     def write_checks(self, values: list[Value]) -> None:
-        """Hands over unless every value has only signs that stay where it stands, and none is missing or refused."""
-        unusual: list[str] = []
-        for signs in dict.fromkeys(value.encoder.signs for value in values if value.encoder.signs):
-            variables = dict.fromkeys(self._variables[v.source.name] for v in values if v.encoder.signs == signs)
-            joined = f"j{len(unusual)}"
-            self.write(1, f"{joined} = f'{''.join(f'{{{variable}}}' for variable in variables)}'")
-            unusual.append(f"not {joined}.isascii() or {joined}.encode().translate(None, {self.bind(signs)})")
+        """Hands over where a value is missing or refused; encodes where one has a sign that may not stay."""
+        unusual = []
         for value in values:
             variable = self._variables[value.source.name]
             if value.encoder.refused:
@@ -122,6 +117,16 @@ class _Writer:
         if unusual:
             self.write(1, f"if {' or '.join(dict.fromkeys(unusual))}:")
             self.write(2, "return careful(values, context)")
+        # In one position, places that leave the same signs also write the others alike.
+        encoders = {value.encoder.signs: value.encoder for value in values if value.encoder.signs}
+        for signs, encoder in encoders.items():
+            assert len(encoders) == 1, "a template stands in one position"
+            variables = dict.fromkeys(self._variables[v.source.name] for v in values if v.encoder.signs == signs)
+            self.write(1, f"joined = f'{''.join(f'{{{variable}}}' for variable in variables)}'")
+            self.write(1, f"if not joined.isascii() or joined.encode().translate(None, {self.bind(signs)}):")
+            encode = self.bind(encoder.encode)
+            for variable in variables:
+                self.write(2, f"{variable} = {encode}({variable})")
 
     def text(self, pieces: Sequence[Piece], depth: int) -> str:
         """An f-string of the pieces; what must be done before it is written first."""

@@ -56,6 +56,8 @@ class Value:
         """The value, filtered and encoded. Raises WaypostError `macro_value` and the like; never shows a secret."""
         try:
             value = self._filtered(values, context)
+            if value in self.encoder.refused:
+                raise ValueRefusedError(f"{value!r} in a path would lead to another path")
             if value or self.missing is Missing.EMPTY:
                 return self.encoder.encode(value)
         except ValueRefusedError as error:

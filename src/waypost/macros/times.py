@@ -7,6 +7,7 @@ Sources: date directives as in POSIX strftime, with English names of days and mo
 """
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
@@ -17,7 +18,6 @@ _MILLISECONDS = re.compile(r"\d{13,15}", re.ASCII).fullmatch
 _ISO = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:?\d\d)?)?", re.ASCII).fullmatch
 _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+\-]*(?:/[A-Za-z0-9_+\-]+){0,3}").fullmatch
 _DIRECTIVE = re.compile(r"%(:?.?)", re.DOTALL)
-_DIRECTIVES = ("Y", "m", "d", "H", "M", "S", "j", "y", "s", "b", "a", "z", ":z", "%")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -53,31 +53,43 @@ def build_date(arguments: tuple[Argument, ...]) -> Apply:
     form = arguments[0].value if arguments else "%Y-%m-%dT%H:%M:%SZ"
     zone: tzinfo = UTC if len(arguments) < 2 else _zone(arguments[1].value)
     for directive in _DIRECTIVE.findall(form):
-        if directive not in _DIRECTIVES:
-            raise ValueError(f"date does not know %{directive}; it knows {' '.join('%' + d for d in _DIRECTIVES)}")
+        if directive not in _FIELDS:
+            raise ValueError(f"date does not know %{directive}; it knows {' '.join('%' + d for d in _FIELDS)}")
+
+    parts = [_FIELDS[part] if nth % 2 else part for nth, part in enumerate(_DIRECTIVE.split(form))]
 
     def apply(value: str) -> str:
         try:
             at = (_EPOCH + timedelta(milliseconds=_moment("date", value))).astimezone(zone)
         except OverflowError as error:  # the last hours of the year 9999, east of Greenwich
             raise ValueRefusedError(f"date: {value[:40]!r} is out of range") from error
-        return _DIRECTIVE.sub(lambda found: _field(found[1], at), form)
+        return "".join(part if isinstance(part, str) else part(at) for part in parts)
 
     return apply
 
 
-def _field(directive: str, at: datetime) -> str:
-    if directive in ("z", ":z"):
-        minutes = int((at.utcoffset() or timedelta()).total_seconds()) // 60
-        sign, minutes = ("-", -minutes) if minutes < 0 else ("+", minutes)
-        return f"{sign}{minutes // 60:02}{':' if directive == ':z' else ''}{minutes % 60:02}"
-    fields = {
-        "Y": f"{at.year:04}", "m": f"{at.month:02}", "d": f"{at.day:02}", "H": f"{at.hour:02}",
-        "M": f"{at.minute:02}", "S": f"{at.second:02}", "j": f"{at.timetuple().tm_yday:03}",
-        "y": f"{at.year % 100:02}", "s": str((at - _EPOCH) // timedelta(seconds=1)), "b": _MONTHS[at.month - 1],
-        "a": _DAYS[at.weekday()], "%": "%",
-    }  # fmt: skip
-    return fields[directive]
+def _offset(at: datetime, sign: str) -> str:
+    minutes = int((at.utcoffset() or timedelta()).total_seconds()) // 60
+    ahead, minutes = ("-", -minutes) if minutes < 0 else ("+", minutes)
+    return f"{ahead}{minutes // 60:02}{sign}{minutes % 60:02}"
+
+
+_FIELDS: dict[str, Callable[[datetime], str]] = {
+    "Y": lambda at: f"{at.year:04}",
+    "m": lambda at: f"{at.month:02}",
+    "d": lambda at: f"{at.day:02}",
+    "H": lambda at: f"{at.hour:02}",
+    "M": lambda at: f"{at.minute:02}",
+    "S": lambda at: f"{at.second:02}",
+    "j": lambda at: f"{at.timetuple().tm_yday:03}",
+    "y": lambda at: f"{at.year % 100:02}",
+    "s": lambda at: str((at - _EPOCH) // timedelta(seconds=1)),
+    "b": lambda at: _MONTHS[at.month - 1],
+    "a": lambda at: _DAYS[at.weekday()],
+    "z": lambda at: _offset(at, ""),
+    ":z": lambda at: _offset(at, ":"),
+    "%": lambda at: "%",
+}
 
 
 def _moment(name: str, value: str) -> int:
