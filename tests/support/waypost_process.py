@@ -13,7 +13,11 @@ from typing import Any
 
 from support.installation import Installation, until
 from waypost import assembly
+from waypost.engines.sqlite.ledger import LOG, SqliteFeedOfLedger
 from waypost.explain.sources import ExplainSources
+from waypost.model.frames import Decision
+from waypost.model.ids import receipt_text
+from waypost.model.wire import decode_block
 from waypost.settings import load_settings
 
 ROLES = ("door-0", "door-1", "pipeline", "courier-0", "archivist", "console")
@@ -94,3 +98,20 @@ class WaypostProcess(Installation):
 def of_event(story: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
     """The events of one kind in a story that `waypost trace --format json` told."""
     return [event for event in story["events"] if event["event"] == kind]
+
+
+def decided_receipts(house: WaypostProcess) -> set[str]:
+    """Receipts of all calls that have their verdict: in the archive, or beyond it in the ledger's log."""
+    sources = house.sources()
+    try:
+        found = {str(row["receipt"]) for row in sources.archive.query("SELECT receipt FROM decisions")}
+    finally:
+        sources.close()
+    log = SqliteFeedOfLedger(house.data / "ledger" / "ledger.db", LOG)
+    position = log.head().first
+    while blocks := log.read(position, 10_000):
+        frames = [frame for block in blocks for frame in decode_block(block.data, block.count)]
+        found |= {receipt_text(frame.receipt) for frame in frames if isinstance(frame, Decision)}
+        position = blocks[-1].end
+    log.close()
+    return found
