@@ -17,12 +17,25 @@ import sys
 import tempfile
 from pathlib import Path
 
-from door import LOAD_CORE, NGINX, cpu_s, fdatasync_us, free_port, running
+from door import LOAD_CORE, cpu_s, fdatasync_us, free_port, running
 from geo_file import write_geo_file
 
 PAIRS = 120_000
 RULES, PLAIN = "/c/ten-rules?sub1=fb-7&external_id=abc123", "/c/plain?sub1=fb-7&external_id=abc123"
 OFFERS = 10
+NGINX = """
+worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log crit;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off; keepalive_requests 1000000000; keepalive_timeout 600;
+  client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
+  uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+  server {{
+    listen 127.0.0.1:{port};
+    location /c/ {{ return 302 http://127.0.0.1:9000/land?cid=0A1b2C3d4E5f6G7h8I9j0Kl&s=campaign-7; }}
+  }}
+}}
+"""
 CATALOG = """waypost: 1
 advertisers:
   acme: {token: s3cret}

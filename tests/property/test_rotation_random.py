@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from waypost.catalog.model import Facet, Targeting
-from waypost.stages.rotation import Rotation, first_by_user, mixed
+from waypost.stages.rotation import Kept, Rotation, first_by_user, mixed
 from waypost.stages.targeting import Gate, Visit
 
 COUNTRIES = ("DE", "FR", "US")
@@ -125,3 +125,14 @@ def test_mixing_spreads_neighbours() -> None:
     assert len({mixed(nth) for nth in range(10_000)}) == 10_000
     alone = (arm(7, 1),)
     assert first_by_user(alone, 12345) is alone[0]
+
+
+def test_rotations_that_share_a_memory_keep_apart_and_within_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("waypost.stages.rotation.KEPT_MAX", 50)
+    kept: Kept = {}
+    rotations = [Rotation((arm(no, 1, f"C{no}"), arm(100 + no, 1)), "order", kept) for no in range(10)]
+    for nth in range(600):
+        rotation, country = rotations[nth % 10], f"C{nth % 7}"
+        found, _ = rotation.choose(visit(nth, country), 0, b"", ())
+        assert found is not None and found.route == (nth % 10 if nth % 10 == nth % 7 else 100 + nth % 10)
+        assert len(kept) <= 50

@@ -4,6 +4,8 @@ import msgspec
 import pytest
 
 from support.catalogs import design_view
+from waypost.model.frames import Click
+from waypost.stages.archive_rows import rows_of
 from waypost.stages.redirect import LinkPlan, plan_link, target_url
 
 ID = "a0123456789012345678901"
@@ -36,3 +38,13 @@ def test_a_template_over_the_built_in_bound_was_measured_when_it_was_applied() -
     long = "http://x.example/?c={click_id}&f=" + "x" * 9000
     (target,) = plan(long).targets
     assert target_url(target, ID, b"") == long.replace("{click_id}", ID)
+
+
+@pytest.mark.parametrize(
+    ("query", "cost"),
+    [(b"cost=0.012&sub1=x", "0.012"), (b"sub1=x&cost=%2B5", ""), (b"cost=-1", ""), (b"xcost=1", ""), (b"", "")],
+)
+def test_what_a_click_cost_is_archived_where_it_is_an_amount(query: bytes, cost: str) -> None:
+    click = Click(1, 0, 0, 1, 0, 0, 1, query)
+    (row,) = rows_of("door-0", 0, [click])["clicks"]
+    assert row["cost"] == cost

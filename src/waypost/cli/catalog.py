@@ -41,14 +41,23 @@ SkipSecrets = Annotated[bool, typer.Option("--skip-secrets", help="Do not read w
 
 
 @app.command()
-def check(path: CatalogPath, format: FormatOption = Format.TEXT, skip_secrets: SkipSecrets = False) -> None:
-    """Say everything that is wrong with a catalog, or that it is right. Changes nothing."""
+def check(
+    path: CatalogPath,
+    format: FormatOption = Format.TEXT,
+    skip_secrets: SkipSecrets = False,
+    data: Annotated[Path | None, typer.Option("--data", help="The data folder whose settings hold.")] = None,
+) -> None:
+    """Say everything that is wrong with a catalog, or that it is right; and what its rules lack. Changes nothing."""
     with _reporting(path, format):
         from waypost import assembly
+        from waypost.catalog.doubts import doubts_about
 
-        compiled = assembly.check_catalog(path, load_settings(), secrets=not skip_secrets)
+        settings = load_settings(Layout(data).settings) if data is not None else load_settings()
+        compiled = assembly.check_catalog(path, settings, secrets=not skip_secrets)
         counts = compiled.counts()
-        _answer(format, {"ok": True, "counts": counts}, lambda: f"{path} is right: {_counted(counts)}")
+        doubts = doubts_about(compiled, settings.visitors)
+        lines = [f"{path} is right: {_counted(counts)}", *(f"but {doubt}" for doubt in doubts)]
+        _answer(format, {"ok": True, "counts": counts, "doubts": doubts}, lambda: "\n".join(lines))
 
 
 @app.command()

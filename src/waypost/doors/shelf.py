@@ -14,6 +14,7 @@ from waypost.macros.template import Template
 from waypost.model.partition import NO_PARTITION
 from waypost.stages.call_auth import Arrival, Caller, Callers, header_token, plain_token
 from waypost.stages.redirect import LinkPlan, plan_link, refused
+from waypost.stages.rotation import Kept
 
 _NO_LINK = refused("unknown_link")
 _NO_PAIR = refused("unknown_pair")
@@ -36,13 +37,14 @@ class Shelf:
         self.at_gate = self._callers.at_gate
         view.owner_of_token("")  # has the tokens loaded: `is_secret` is asked from another thread
         self._templates: dict[int, Template] = {}
+        self._kept: Kept = {}  # of all links' rotations together
 
     def plan(self, name: bytes, decoded: str) -> LinkPlan:
         """The plan of a link by its name; kept under the bytes by which it was asked for."""
         link = self._view.link(decoded)
         if link is None:
             return _NO_LINK  # not kept: a scan of made-up names must not push real ones out
-        return self._keep(name, plan_link(self._view, link, self._templates))
+        return self._keep(name, plan_link(self._view, link, self._templates, kept=self._kept))
 
     def plan_pair(self, key: bytes, offer: str, partner: str) -> LinkPlan:
         """The plan of the link that joins an offer and a partner."""
@@ -50,7 +52,7 @@ class Shelf:
         target = self._view.offer_named(offer)
         if link is None or target is None:
             return _NO_PAIR
-        return self._keep(key, plan_link(self._view, link, self._templates, offer=target.no))
+        return self._keep(key, plan_link(self._view, link, self._templates, offer=target.no, kept=self._kept))
 
     def caller(self, arrival: Arrival) -> Caller:
         """Whose call this is, by the slow and thorough way; a token that was right is kept for the quick one.

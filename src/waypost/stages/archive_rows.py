@@ -24,8 +24,9 @@ from waypost.model.frames import (
     SetAside,
 )
 from waypost.model.ids import conversion_text, receipt_text
-from waypost.model.money import Money
+from waypost.model.money import Money, parse_amount
 from waypost.model.wire import Decoded, Unreadable, encode_frame
+from waypost.stages.redirect import query_value
 
 Row: TypeAlias = dict[str, Any]
 
@@ -67,6 +68,7 @@ def _touch(position: int, frame: Click | Impression) -> Row:
         "skipped": [{"offer": offer, "code": code} for offer, code in frame.skipped],
         "visitor_key": frame.user,
         "marks": list(frame.marks),
+        "cost": _cost(frame.query),
     }
 
 
@@ -259,6 +261,13 @@ def _other(position: int, frame: Frame) -> Row:
         "at_ms": getattr(frame, "at_ms", 0),
         "raw": encode_frame(frame),
     }
+
+
+def _cost(query: bytes) -> str:
+    """What the click says it cost; empty unless it is a plain amount that is not negative."""
+    text = query_value(query, b"cost") if b"cost=" in query else None
+    amount = parse_amount(text) if text else None
+    return f"{amount:f}" if amount is not None and amount >= 0 else ""
 
 
 def _amount(money: Money | None) -> str:

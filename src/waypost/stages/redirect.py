@@ -21,7 +21,7 @@ from waypost.macros.template import Position, Template, compile_applied
 from waypost.stages.click_names import add_ours
 from waypost.stages.deep_links import AppPlan, Apps
 from waypost.stages.intake import decode_pairs
-from waypost.stages.rotation import BY_WEIGHT, IN_ORDER, Rotation, Skipped
+from waypost.stages.rotation import BY_WEIGHT, IN_ORDER, Kept, Rotation, Skipped
 from waypost.stages.targeting import LINK_PREFIX, Gate, Visit
 
 CLICK_PREFIX = "click."
@@ -82,10 +82,13 @@ class Choice(NamedTuple):
     skipped: Skipped = ()
 
 
-def plan_link(view: CatalogView, link: Link, templates: dict[int, Template], *, offer: int = 0) -> LinkPlan:
+def plan_link(
+    view: CatalogView, link: Link, templates: dict[int, Template], *, offer: int = 0, kept: Kept | None = None
+) -> LinkPlan:
     """The plan of a link, or of that one of its targets that leads to `offer`.
 
-    `templates` keeps compiled URLs by offer number for as long as the caller keeps this version of the catalog.
+    `templates` keeps compiled URLs by offer number for as long as the caller keeps this version of the catalog, and
+    `kept` what rotations find out.
     Targets that are not active are left out; refused `link_inactive` if there is no place left to go to, or
     `bad_target` if the offers' URLs do not compile.
     """
@@ -95,12 +98,14 @@ def plan_link(view: CatalogView, link: Link, templates: dict[int, Template], *, 
     planner = _Planner(view, link, partner, templates)
     targets = planner.all(target for target in link.targets if not offer or target.offer == offer)
     levels = ((link.fallbacks, IN_ORDER), *((group, BY_WEIGHT) for group in link.groups))
-    behind = [Rotation((plan._replace(is_fallback=True) for plan in planner.all(level)), by) for level, by in levels]
+    behind = [
+        Rotation((plan._replace(is_fallback=True) for plan in planner.all(level)), by, kept) for level, by in levels
+    ]
     asked = tuple(rotation for rotation in behind if rotation.candidates)
     last = planner.last() if link.unplaced else None
     if targets or asked or (last is not None and link.default):
         return LinkPlan(
-            Rotation(targets, link.rotation), "", "", asked, last, tuple(planner.inactive), link.partner,
+            Rotation(targets, link.rotation, kept), "", "", asked, last, tuple(planner.inactive), link.partner,
             partner.click_names,
         )  # fmt: skip
     return refused("bad_target", planner.broken) if planner.broken else refused("link_inactive")

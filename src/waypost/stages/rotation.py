@@ -11,14 +11,15 @@ asked for each click, of the candidates that the facts leave.
 
 from collections.abc import Collection, Iterable, Iterator
 from hashlib import blake2b
+from itertools import count
 from math import log
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from waypost.stages.targeting import Gate, Visit
 
 _MIX = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: spreads consecutive numbers evenly (Knuth, TAOCP 3, 6.4)
 _MASK = (1 << 64) - 1
-_KEPT_MAX = 20_000
+KEPT_MAX = 100_000  # answers in one memory
 BY_WEIGHT, IN_ORDER = "weight", "order"
 
 Skipped = tuple[tuple[int, str], ...]
@@ -51,22 +52,30 @@ class _Left(NamedTuple, Generic[_Candidate]):
     skipped: Skipped
 
 
+Kept = dict[tuple[int | str | None, ...], _Left[Any]]
+_numbers = count()
+
+
 class Rotation(Generic[_Candidate]):
-    """Candidates of one level: a link's targets, its fallback offers, a group. `by` is a `Link.rotation`."""
+    """Candidates of one level: a link's targets, its fallback offers, a group. `by` is a `Link.rotation`.
 
-    __slots__ = ("_by", "_facts", "_has_more", "_kept", "candidates")
+    `kept` is a memory that several share, so that all of them together are bounded.
+    """
 
-    def __init__(self, candidates: Iterable[_Candidate], by: str = BY_WEIGHT) -> None:
+    __slots__ = ("_by", "_facts", "_has_more", "_kept", "_no", "candidates")
+
+    def __init__(self, candidates: Iterable[_Candidate], by: str = BY_WEIGHT, kept: "Kept | None" = None) -> None:
         self.candidates = tuple(candidates)
         self._by = by
         gates = [gate for candidate in self.candidates for _, gate in candidate.gates]
         self._facts = tuple(sorted({name for gate in gates for name in gate.facts}))
         self._has_more = any(gate.has_more for gate in gates)
-        self._kept: dict[tuple[str | None, ...], _Left[_Candidate]] = {}
+        self._kept: Kept = {} if kept is None else kept
+        self._no = next(_numbers)  # tells this one's answers from others' in the same memory
 
     def only(self, candidates: Iterable[_Candidate]) -> "Rotation[_Candidate]":
         """The same among these."""
-        return Rotation(candidates, self._by)
+        return Rotation(candidates, self._by, self._kept)
 
     def __iter__(self) -> Iterator[_Candidate]:
         return iter(self.candidates)
@@ -78,8 +87,8 @@ class Rotation(Generic[_Candidate]):
         self, visit: Visit, seq: int, user_agent: bytes, exhausted: Collection[int]
     ) -> tuple[_Candidate | None, Skipped]:
         """See the module."""
-        key = tuple(map(visit.facts.get, self._facts))
-        left = self._kept.get(key)
+        key = (self._no, *map(visit.facts.get, self._facts))
+        left: _Left[_Candidate] | None = self._kept.get(key)
         if left is None:
             left = self._sift(key, visit)
         if exhausted or self._has_more:
@@ -97,7 +106,7 @@ class Rotation(Generic[_Candidate]):
             return able[0], skipped
         return first_by_user(able, user_key(self._by, visit, user_agent)), skipped
 
-    def _sift(self, key: tuple[str | None, ...], visit: Visit) -> _Left[_Candidate]:
+    def _sift(self, key: tuple[int | str | None, ...], visit: Visit) -> _Left[_Candidate]:
         able, skipped = [], []
         for candidate in self.candidates:
             code = next((prefix + code for prefix, gate in candidate.gates if (code := gate.by_facts(visit))), "")
@@ -105,9 +114,10 @@ class Rotation(Generic[_Candidate]):
                 skipped.append((candidate.offer, code))
             else:
                 able.append(candidate)
-        if len(self._kept) >= _KEPT_MAX:
+        if len(self._kept) >= KEPT_MAX:
             self._kept.clear()
-        left = self._kept[key] = _left(able, tuple(skipped))
+        left = _left(able, tuple(skipped))
+        self._kept[key] = left
         return left
 
     def _narrowed(self, left: _Left[_Candidate], visit: Visit, exhausted: Collection[int]) -> _Left[_Candidate]:

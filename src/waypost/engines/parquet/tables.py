@@ -29,6 +29,7 @@ _CLICKS = {
     "skipped": "STRUCT(offer BIGINT, code VARCHAR)[]",  # offers that could not take it
     "visitor_key": "BLOB",
     "marks": "VARCHAR[]",
+    "cost": "VARCHAR",  # what it cost us, as its URL says; a plain amount, or empty
 }
 
 _CALLS = {
