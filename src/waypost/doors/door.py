@@ -130,30 +130,26 @@ class Door:
             stats=stats,
             visitors=visitors,
         )
-        self._routes = Routes(
-            touches=self._touches,
-            clicks=Clicks(touches=self._touches, commit=self.commit, answers=self.answers, stats=stats),
-            impressions=Impressions(touches=self._touches, commit=self.commit, answers=self.answers, stats=stats),
-            pages=Pages(
-                touches=self._touches,
-                time=time,
-                codec=ClickIdCodec(ring),
-                commit=self.commit,
-                answers=self.answers,
-                stats=stats,
-            ),
-            postbacks=Postbacks(
-                time=time, codec=ClickIdCodec(ring), commit=self.commit, answers=self.answers, stats=stats
-            ),
-            answers=self.answers,
+        self._routes = self._desks(time, ClickIdCodec(ring), operator_key)
+        self.handle = self._routes.handle
+
+    def _desks(self, time: DoorTime, codec: ClickIdCodec, operator_key: str) -> Routes:
+        """The routes, with a desk for each kind of request."""
+        touches, commit, answers, stats = self._touches, self.commit, self.answers, self._stats
+        return Routes(
+            touches=touches,
+            clicks=Clicks(touches=touches, commit=commit, answers=answers, stats=stats),
+            impressions=Impressions(touches=touches, commit=commit, answers=answers, stats=stats),
+            pages=Pages(touches=touches, time=time, codec=codec, commit=commit, answers=answers, stats=stats),
+            postbacks=Postbacks(time=time, codec=codec, commit=commit, answers=answers, stats=stats),
+            answers=answers,
             limits=self.limits,
-            now_ms=clock.monotonic_ms,
+            now_ms=self._clock.monotonic_ms,
             operator_key=operator_key,
             refusals=self._refusals,
             stats=stats,
             health=self._health,
         )
-        self.handle = self._routes.handle
 
     # --- life ----------------------------------------------------------------------------------------
 
