@@ -140,7 +140,7 @@ def test_the_guess(text: str, dialect: str, confidence: Confidence) -> None:
         ('"https://h.com/?a={payout}"', "error", "macro_not_url", 1),
         ("https://h.com/?a={payout} https://g.com/", "error", "macro_not_url", 27),
         ("  https://h.com/?a={EXTERNAL_ID}", "error", "macro_unknown", 20),
-        ("https://h.com/?a={subid} , and more", "warning", "macro_adapted", 25),
+        ("https://h.com/?a={subid} , and more", "warning", "macro_not_url", 25),
         ("https://h.com/?a=%7Bexternal_id%7D&b={payout}", "warning", "macro_encoded", 18),
         ("https://h.com/?a=%5BCLICK_ID%5D&b={payout}", "warning", "macro_encoded", 18),
         ("https://h.com/?a=CLICKID&b={payout}", "warning", "macro_placeholder", 18),
@@ -154,6 +154,7 @@ def test_the_guess(text: str, dialect: str, confidence: Confidence) -> None:
         ("https://h.com/путь?имя={external_id}", "ok", "", 0),
         ("https://h.com/?utm[source]=a&b={payout}", "ok", "", 0),
         ("https://h.com/pixel", "warning", "macro_missing", 0),
+        ("http://{domain}/{postback_key}/postback?subid=__cid__&payout=!!p!!", "warning", "macro_placeholder", 62),
         ("&click_id={subid}", "ok", "", 0),
         ("/{subid}", "ok", "", 0),
         ("&click_id={subdi}", "error", "macro_unknown", 11),
@@ -185,3 +186,11 @@ def test_the_kinds() -> None:
     assert check("https://h.com/postback?subid={external_id}").kind is Kind.POSTBACK
     assert check("//h.com/?a={payout}").kind is Kind.POSTBACK
     assert check("?a={subid}").kind is Kind.PIECE
+
+
+def test_the_neighbours_language_takes_more_than_one_strange_name_to_leave() -> None:
+    for text in ("https://h/?a={externalid}&b={payout}", "https://h/?a={clickid}", "https://h/?a={external_id}"):
+        assert guess(text).dialect != "keitaro"
+        assert guess(text, prefer="keitaro").dialect == "keitaro"
+    for text in ("https://h/?a={aff_sub}&b={transaction_id}&c={payout}", "https://h/?a=[CLICK_ID]&b=[PAYOUT]"):
+        assert guess(text, prefer="keitaro") == guess(text)

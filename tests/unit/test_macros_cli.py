@@ -221,3 +221,9 @@ def test_wrong_input_is_no_traceback(tmp_path: Path) -> None:
     for text in ("[1]", '[{"name": 3, "postback": "x"}]', "[null]", '[{"postback": "x", "click_parameters": [1]}]'):
         result = run("check", "-", stdin=text)
         assert result.exit_code == 1 and "macro_syntax" in result.stdout, text
+
+
+def test_a_difference_of_a_translation_is_a_warning_of_the_import_only() -> None:
+    text = "http://h/?a={subid}&b={campaign_id}"
+    assert rows(run("check", "-", "--format", "json", stdin=text))[0]["result"] == "ok"
+    assert rows(run("import", text, "--format", "json"))[0]["problems"][0]["code"] == "macro_adapted"

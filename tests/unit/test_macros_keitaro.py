@@ -206,7 +206,7 @@ def test_a_template_without_macros_is_a_warning() -> None:
 
 
 def test_what_stands_behind_a_fragment_is_said() -> None:
-    assert codes("https://h/?a={payout}#x={subid}") == [("warning", "macro_adapted")]
+    assert codes("https://h/?a={payout}#x={subid}") == [("warning", "macro_not_url")]
 
 
 def test_a_template_over_the_bound() -> None:

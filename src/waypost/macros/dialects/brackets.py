@@ -52,6 +52,7 @@ FORMS = (
     Form("%x%", r"%([A-Za-z_]\w{2,})%(?![0-9A-Fa-f]{2})", "some sources"),
     Form("<x>", r"<([A-Za-z_][\w.\- ]{0,63})>", "hand-written examples"),
     Form("__X__", r"(?<![A-Za-z0-9])__([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)__", "TikTok and its like"),
+    Form("__x__", r"(?<==)__([a-z][a-z0-9]*(?:_[a-z0-9]+)*)__", "the same, as somebody typed it"),
     Form("~(x)~", r"~\(([A-Za-z_][\w.\-]*)\)~", "Kochava's older postbacks"),
     Form("(x)", r"(?<=[=/,_\-])\(([A-Za-z_][\w\-]+)\)", "AppsFlyer"),
     Form("*|x|*", r"\*\|([A-Za-z_]\w*)\|\*", "Mailchimp"),

@@ -125,7 +125,7 @@ class _Call:
         base_end = rest.find("?") if "?" in rest else len(text)
         self._check_base(text[:base_end], [token for token in tokens if token.start < base_end])
         if " " in rest:
-            self._warning("macro_adapted", "a blank in a URL: write %20", rest.find(" "))
+            self._warning("macro_not_url", "a blank in a URL", rest.find(" "), "write %20, or remove it")
         pairs = self._pairs(rest, base_end, tokens)
         self._check_pairs(pairs)
         self._check_forms([token for token in tokens if token.start > base_end and not instructs(token.name)])

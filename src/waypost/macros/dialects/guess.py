@@ -25,6 +25,7 @@ from waypost.macros.template import compile_template
 
 OURS = "waypost"
 _KNOWN, _NEARLY, _UNKNOWN, _UNKNOWN_FREE, _FOREIGN, _GENERIC = 1.0, 0.5, -1.0, -0.3, -0.7, -0.2
+_NEIGHBOURS = 1.5
 _NEARLY_LENGTH = 5  # shorter names are nearly everything
 _TOKENS_MAX = 40  # what the first macros do not say, the rest will not
 
@@ -56,7 +57,7 @@ class _Fit(NamedTuple):
 def guess(text: str, *, names: NameSet = IN_POSTBACK, prefer: str = "") -> Guess:
     """Whose language the text speaks; ours where it has no macros at all.
 
-    `prefer` is taken where it fits as well as any: the language of the text's neighbours.
+    `prefer` is the language of the text's neighbours: it takes more than one strange name to leave it.
     """
     tokens = find_tokens(text)[:_TOKENS_MAX]
     blanks = [token for token in tokens if _blank(token)]
@@ -67,15 +68,19 @@ def guess(text: str, *, names: NameSet = IN_POSTBACK, prefer: str = "") -> Guess
     fits = [_ours(text, tokens, names), *(_fit(name, tokens, forms) for name in DIALECTS if name != "{x}")]
     if any(token.form == "{x}" for token in blanks):  # a name in single braces that our language does not have
         fits[0] = fits[0]._replace(score=fits[0].score + _UNKNOWN, all=False)
-    best = max(fits, key=lambda fit: (fit.score, fit.dialect == prefer))
+    fits = [fit._replace(score=fit.score + _NEIGHBOURS) if fit.dialect == prefer else fit for fit in fits]
+    best = max(fits, key=lambda fit: fit.score)
+    if best.dialect == prefer:
+        why = (
+            f"it has {_list(best.known)}, and the list's others are {prefer}" if best.known else "the list's others are"
+        )
+        return Guess(prefer, Confidence.LIKELY if best.known else Confidence.UNSURE, why)
     if not best.known:
         why = f"nobody is known to have {_list(token.text for token in tokens or blanks)}"
         return Guess(best.dialect, Confidence.UNSURE, why, ())
     equals = tuple(fit.dialect for fit in fits if fit.score == best.score and fit is not best)
     if equals:
         why = f"{_list(best.known)} could be {', '.join(equals[:4])} as well"
-        if best.dialect == prefer:
-            return Guess(prefer, Confidence.LIKELY, f"{why}, but the others of the list are {prefer}", equals)
         return Guess(best.dialect, Confidence.UNSURE, why, equals)
     if best.all and sum(fit.all for fit in fits) == 1:
         return Guess(best.dialect, Confidence.SURE, f"only {best.dialect} has all of {_list(best.known)}")

@@ -129,7 +129,7 @@ class _Walk:
         space = _SPACE.search(piece, cut)
         if not space:
             return piece
-        self._warning("macro_adapted", "a blank in a URL: it is sent as %20", start + space.start())
+        self._warning("macro_not_url", "a blank in a URL: it is sent as %20", start + space.start(), "remove it")
         return piece[:cut] + piece[cut:].replace(" ", "%20")
 
     def _check_literals(self, rest: str) -> None:
@@ -281,7 +281,8 @@ class _Walk:
             return
         before, _, fragment = self.text.partition("#")
         if "{" in fragment and self.position is Position.URL and "#" in ours:
-            self._warning("macro_adapted", "what stands behind # is not sent to a server", len(before))
+            detail = "what stands behind # is not sent to a server"
+            self._warning("macro_not_url", detail, len(before), "write %23 if it belongs to a value")
         if not self.macros and self.position is Position.URL:
             self._warning("macro_missing", "no macro: every conversion would send the same URL", -1 - self.shift)
 

@@ -74,6 +74,8 @@ def result_of(problems: Iterable[Problem]) -> Result:
 
 
 def foremost(problems: Iterable[Problem]) -> Problem | None:
-    """The one to look at first: an error before a warning, then the leftmost."""
-    ranked = sorted(problems, key=lambda problem: (problem.severity is not Severity.ERROR, problem.column))
+    """The one to look at first: an error before a warning, then the leftmost; last what the whole text lacks."""
+    ranked = sorted(
+        problems, key=lambda problem: (problem.severity is not Severity.ERROR, not problem.column, problem.column)
+    )
     return ranked[0] if ranked else None
