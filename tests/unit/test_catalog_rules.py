@@ -6,6 +6,7 @@ import textwrap
 import pytest
 
 from support.catalog_text import compiled, errors
+from waypost.catalog.diff import diff_catalogs
 from waypost.catalog.model import Authentication, Batch, Hmac, OAuth, PostbackRule, Success
 from waypost.catalog.templates import body_position
 from waypost.macros.template import compile_applied
@@ -363,3 +364,15 @@ def test_no_secret_is_in_a_message() -> None:
 def test_ten_thousand_rules_of_a_partner_are_taken() -> None:
     rules = "".join(f"      - {{on: {{goal: buy}}, get: 'https://p.example/{nth}'}}\n" for nth in range(1_500))
     assert len(compiled(HEAD + rules).partners[1].rules) == 1_500
+
+
+def test_a_difference_shows_no_secret_of_a_request() -> None:
+    def with_secret(secret: str, scope: str) -> str:
+        oauth = f"{{token_url: 'https://a.example/', client_id: me, client_secret: {secret}, scope: {scope}}}"
+        hmac = f"{{header: X-Sign, secret: {secret}}}"
+        return catalog(f"{GET}\nauth: {{oauth: {oauth}, hmac: {hmac}, standard_webhooks: [{secret}]}}")
+
+    (change,) = diff_catalogs(compiled(with_secret("hunter2", "a")), compiled(with_secret("hunter3", "b")))
+    text = str(change)
+    assert "hunter" not in text and "scope: a → b" in text
+    assert text.count("changed") == 4  # the partner, and three secrets

@@ -17,6 +17,7 @@ from waypost.catalog.reading import duration_text
 
 _WORKED_OUT = ("fallbacks", "groups", "default_url", "may_be_unplaced")  # of other things, which are compared
 _LEFT_OUT = frozenset(("place", "no", "name", "key", "partition", "macros", *_WORKED_OUT))
+_OF_PROOF = frozenset(("password", "bearer", "client_secret", "secret", "webhooks"))
 _ELEMENT = "\x00"  # ends the path of a goal, cap or rule itself; stands in no name
 
 
@@ -37,7 +38,8 @@ class FieldChange(msgspec.Struct, frozen=True):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One thing: `kind` is advertiser, offer, partner, link or intake (which has no name), `what` is added, removed or changed."""
+    """One thing: `kind` is advertiser, offer, partner, link or intake (which has no name), `what` is added, removed or
+    changed."""
 
     kind: str
     name: str
@@ -93,6 +95,8 @@ def _compare(before: dict[str, str], after: dict[str, str]) -> list[FieldChange]
 
 
 def _is_secret(field: str) -> bool:
+    if ".auth." in field and field.rpartition(".")[2] in _OF_PROOF:
+        return True
     return field in ("token", "tokens", "tokens_before", "signature.secrets") or ".headers." in field
 
 

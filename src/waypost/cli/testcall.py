@@ -243,16 +243,17 @@ def _show_sends(decision: "Decision", news: _News, wait_ms: int) -> None:
     if not decision.rules:
         _say("sent", "nothing: no postback rule of the partner applies")
     for rule in decision.rules:
+        name = f"rule {rule.rule}" + (f" of partner #{rule.partner}" if rule.partner else "")
         if not rule.postback:
-            _say(f"rule {rule.rule}", f"sent nothing: {rule.stopped_by}")
+            _say(name, f"sent nothing: {rule.stopped_by}")
             continue
         attempt = news.attempt(rule.postback, wait_ms)
         if attempt is None:
-            _say(f"rule {rule.rule}", f"{rule.postback}: no attempt has ended within {wait_ms} ms")
+            _say(name, f"{rule.postback}: no attempt has ended within {wait_ms} ms")
             continue
         result = next(str(one.result) for one in attempt.outcomes if one.id == rule.postback)
         answer = f"answered {attempt.status}" if attempt.status else f"{attempt.code} {attempt.detail}".strip()
-        _say(f"rule {rule.rule}", f"{attempt.method} {attempt.url}")
+        _say(name, f"{attempt.method} {attempt.url}")
         _say("", f"{result}: {answer}, after {attempt.total_us / 1000:.1f} ms")
 
 

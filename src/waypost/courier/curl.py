@@ -83,6 +83,7 @@ class CurlSender:
         self._unjudged: dict[str, list[SendRequest]] = {}  # requests that wait for their name
         self._slots: dict[Any, _Slot] = {}  # every easy handle that was ever made
         self._free: list[_Slot] = []
+        self._certified: dict[tuple[str, str], list[_Slot]] = {}  # free too, by what they show: they can show no other
         self._thread = threading.Thread(target=self._run, name="waypost-sender", daemon=True)
         self._thread.start()
 
@@ -182,13 +183,16 @@ class CurlSender:
         if judgement:
             self._report([_unsent(request.token, str(judgement), judgement.why, judgement.address)])
             return 0
-        slot = self._free.pop() if self._free else self._new_slot()
+        free = self._free
+        if request.certificate:
+            free = self._certified.setdefault((request.certificate, request.key), [])
+        slot = free.pop() if free else self._new_slot(free, request)
         try:
             slot.prepare(request)
             self._multi.add_handle(slot.easy)
         except (pycurl.error, ValueError, TypeError) as error:
             self._report([_unsent(request.token, "render_bad_url", str(error))])
-            self._free.append(slot)
+            free.append(slot)
             return 0
         return 1
 
@@ -197,14 +201,17 @@ class CurlSender:
         self._judged.append((authority, judgement))
         self._waiter.wake()
 
-    def _new_slot(self) -> "_Slot":
-        slot = _Slot(self._settings, self._guard, self._waiter)
+    def _new_slot(self, home: "list[_Slot]", request: SendRequest) -> "_Slot":
+        slot = _Slot(self._settings, self._guard, self._waiter, home)
+        if request.certificate:
+            slot.easy.setopt(pycurl.SSLCERT, request.certificate)
+            slot.easy.setopt(pycurl.SSLKEY, request.key or request.certificate)
         self._slots[slot.easy] = slot
         return slot
 
     def _collect(self) -> int:
         """Reports the transfers that ended; answers how many."""
-        multi, slots, free = self._multi, self._slots, self._free
+        multi, slots = self._multi, self._slots
         reports: list[SendReport] = []
         while True:
             queued, whole, failed = multi.info_read()
@@ -212,12 +219,12 @@ class CurlSender:
                 slot = slots[easy]
                 reports.append(slot.report(0, ""))
                 multi.remove_handle(easy)
-                free.append(slot)
+                slot.home.append(slot)
             for easy, number, text in failed:
                 slot = slots[easy]
                 reports.append(slot.report(number, text))
                 multi.remove_handle(easy)
-                free.append(slot)
+                slot.home.append(slot)
             if not queued:
                 break
         if reports:
@@ -248,7 +255,6 @@ class _Slot:
         "_body",
         "_bytes",
         "_bytes_max",
-        "_certificate",
         "_connect_timeout_ms",
         "_guard",
         "_keep",
@@ -260,14 +266,15 @@ class _Slot:
         "_waiter",
         "address",
         "easy",
+        "home",
         "token",
     )
 
-    def __init__(self, settings: CourierSettings, guard: AddressGuard, waiter: "_Waiter") -> None:
+    def __init__(self, settings: CourierSettings, guard: AddressGuard, waiter: "_Waiter", home: "list[_Slot]") -> None:
+        self.home = home  # where it stands when it is free
         self._guard = guard
         self._waiter = waiter
         self._keep = self._kept_max = settings.body_kept_bytes_max
-        self._certificate = ("", "")
         self._bytes_max = settings.response_bytes_max
         self._method = "GET"
         self._connect_timeout_ms = self._total_timeout_ms = -1
@@ -302,8 +309,6 @@ class _Slot:
             self._total_timeout_ms = request.total_timeout_ms
             easy.setopt(pycurl.TIMEOUT_MS, max(1, request.total_timeout_ms))  # 0 would mean none
         self._keep = request.body_bytes or self._kept_max
-        if request.certificate != self._certificate[0] or request.key != self._certificate[1]:
-            self._prepare_certificate(request.certificate, request.key)
 
     def _prepare_method(self, request: SendRequest) -> None:
         easy = self.easy
@@ -316,16 +321,6 @@ class _Slot:
         easy.setopt(pycurl.POSTFIELDS, request.body)
         if request.method != "POST":
             easy.setopt(pycurl.CUSTOMREQUEST, request.method)
-
-    def _prepare_certificate(self, certificate: str, key: str) -> None:
-        """libcurl keeps connections apart by what the client shows, so no other request travels on this one's."""
-        self._certificate = (certificate, key)
-        if not certificate:
-            self.easy.unsetopt(pycurl.SSLCERT)
-            self.easy.unsetopt(pycurl.SSLKEY)
-            return
-        self.easy.setopt(pycurl.SSLCERT, certificate)
-        self.easy.setopt(pycurl.SSLKEY, key or certificate)
 
     # --- callbacks -----------------------------------------------------------------------------------
 
