@@ -167,6 +167,9 @@ def test_import_the_networks() -> None:
     first = rows(result)[0]
     assert (len(rows(result)), first["kind"], first["dialect"]) == (190, "call", "##x##")
     assert first["offer_parameters"] == "&click_id={click_id}"
+    refused = [row for row in rows(result) if row["result"] == "error"]
+    assert [row["name"] for row in refused] == ["leaddealer.net"]
+    assert refused[0]["problems"][-1]["detail"].startswith("in the offer's parameters, column 10: {sub_id} is neither")
     assert first["translation"].startswith(
         "http://{domain}/postback?token={postback_key}&click_id=##CLICK_ID##&txn_id="
     )

@@ -142,9 +142,20 @@ def _check_entry(entry: Entry, dialect: str, position: Position, prefer: str) ->
         dialect = "keitaro"  # whose collections say what a source's click brings
     if entry.bare:
         return Checked(Kind.POSTBACK, dialect, None, Translation(None))
-    return check_text(
+    checked = check_text(
         entry.template, dialect=dialect, position=position, click_parameters=entry.click_parameters, prefer=prefer
     )
+    return _with_offer(checked, entry) if entry.offer_parameters else checked
+
+
+def _with_offer(checked: Checked, entry: Entry) -> Checked:
+    """What is said of a network's other text, too: of a column there it names the text."""
+    also = tuple(
+        problem._replace(column=0, detail=f"in the offer's parameters, column {problem.column}: {problem.detail}")
+        for problem in _offer_parameters(entry).problems
+    )
+    translation = checked.translation
+    return checked._replace(translation=translation._replace(problems=(*translation.problems, *also)))
 
 
 def _as_it_stands(checked: Checked) -> Checked:

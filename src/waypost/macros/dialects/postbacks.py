@@ -7,6 +7,7 @@ left in by somebody (a placeholder, a macro of yet another system) is kept as te
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from waypost.macros.dialects.brackets import ENCODED, Token, find_tokens, masked
 from waypost.macros.dialects.dialect import Dialect, Found, Reading, read_row
@@ -291,7 +292,7 @@ class _Walk:
             return ""
         known = frozenset(known for known, row in self.dialect.rows.items() if row.ours) | self.parameters
         name = latin(name)
-        close = name if name in known else did_you_mean(name, known)
+        close = name if name in known else _closest(name, known)
         return f"did you mean {self.dialect.write_name(close)}?" if close else ""
 
     def _add(self, found: tuple[Found, ...], start: int) -> None:
@@ -304,6 +305,12 @@ class _Walk:
 
     def _warning(self, code: str, detail: str, start: int, hint: str = "") -> None:
         self.problems.append(warning(code, detail, column=start + 1 + self.shift, hint=hint))
+
+
+@lru_cache(maxsize=4096)
+def _closest(name: str, known: frozenset[str]) -> str:
+    """A long list has the same slips again and again."""
+    return did_you_mean(name, known)
 
 
 def _escaped(text: str) -> str:
