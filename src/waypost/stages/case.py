@@ -64,7 +64,7 @@ class Case(msgspec.Struct, gc=False):
     identity: bytes = b""
     existing: Conversion | None = None
     cap_used_up: str | None = None  # None: uses no cap; empty: there is room
-    body: dict[str, str] = {}  # a form's or JSON's parameters, where they may have to be read again
+    body: dict[str, str] | None = None  # a form's or JSON's parameters, where they may have to be read again
     claim: str = ""  # what speaks for the call where no advertiser was named: `global` or `address`
     token_offer: int = 0  # the offer whose token was sent
     barred: str = ""  # the level whose list does not have the call's address
@@ -110,7 +110,8 @@ class Intake:
         anybody = Aliases({"click_id": (*CLICK_ID_NAMES, *rules.click_id)})
         self._aliases: dict[int, tuple[Advertiser | None, Aliases]] = {0: (None, anybody)}
         self._lists: dict[tuple[str, ...], AllowList] = {}
-        self._rules = rules
+        self._networks = rules.allow_addresses
+        self._is_any_known_by_address = bool(rules.by_address)
         self._routes: dict[tuple[int, int], _LedTo] = {}  # by catalog version at click time and route
 
     def open_case(self, frame: PostbackIn, where: Where) -> Case:
@@ -129,10 +130,11 @@ class Intake:
         if not no:
             no = self._caller_of(case, body)
         case.advertiser, aliases = self._of(no)
-        if self._rules.allow_addresses:
-            self._hold(case, self._rules.allow_addresses, "the installation")
-        if case.advertiser is not None and case.advertiser.allow_addresses:
-            self._hold(case, case.advertiser.allow_addresses, f"advertiser {case.advertiser.name}")
+        if self._networks:
+            self._hold(case, self._networks, "the installation")
+        advertiser = case.advertiser
+        if advertiser is not None and advertiser.allow_addresses:
+            self._hold(case, advertiser.allow_addresses, f"advertiser {advertiser.name}")
         case.call = aliases.call(frame.query, body)
         case.click_text = case.call.values.get("click_id", "")
         return case
@@ -201,7 +203,7 @@ class Intake:
             if name in token_names(self.view.advertiser(no)):
                 case.token_offer = offer.no if offer is not None else 0
                 return no
-        case.claim = "address" if self._rules.by_address else ""
+        case.claim = "address" if self._is_any_known_by_address else ""
         return 0
 
     def _claim(self, case: Case, offer: Offer) -> None:
@@ -217,7 +219,7 @@ class Intake:
         ):
             return
         case.advertiser = advertiser
-        case.call = aliases.call(case.frame.query, case.body)
+        case.call = aliases.call(case.frame.query, case.body or {})
         if advertiser.allow_addresses:
             self._hold(case, advertiser.allow_addresses, f"advertiser {advertiser.name}")
 
@@ -260,9 +262,8 @@ def _apply_terms(case: Case, offer: Offer) -> None:
     if "sum" in values or "payout" in values:
         default_currency = case.advertiser.currency if case.advertiser is not None else "USD"
         currency = values.get("currency", "")
-        wanted = goal.currency or default_currency
-        case.order = parse_amounts(values.get("sum", ""), currency, default_currency, wanted)
-        case.reported = parse_amounts(values.get("payout", ""), currency, default_currency, wanted)
+        case.order = parse_amounts(values.get("sum", ""), currency, default_currency, goal)
+        case.reported = parse_amounts(values.get("payout", ""), currency, default_currency, goal)
     case.payout = owed(goal.payout, case.order.money, case.reported.money)
     case.revenue = revenue_of(goal, case.payout, case.order.money, case.reported.money)
     case.identity = identity_of(case)

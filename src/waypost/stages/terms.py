@@ -23,19 +23,19 @@ AMOUNTS_MAX = 10
 _DECIMAL_COMMA = re.compile(r"\s*\d+,\d\d\s*\Z")
 
 
-def parse_amounts(text: str, currency: str, default_currency: str, wanted: str) -> Amount:
+def parse_amounts(text: str, currency: str, default_currency: str, goal: Goal) -> Amount:
     """An inbound `sum=` or `payout=`: one amount, or several split by commas, with their currencies in the same order.
 
     Several amounts of one currency are parts, and are added (`payout=CPA,REVSHARE`); amounts of several currencies say
-    the same in each, and the one in the `wanted` currency counts, else the first that is not zero. Zeros and empty
+    the same in each, and the one in the goal's currency counts, else the first that is not zero. Zeros and empty
     places among several count for nothing. More amounts than currencies do not pair, unless one currency stands for
     all; more currencies than amounts are a list of what the sender knows.
     """
     if not text:
         return NOTHING
-    codes = [code.strip().upper() or default_currency for code in currency.split(",")]
     if "," not in text:
-        return _amount(text, codes[0])
+        return _amount(text, (currency.partition(",")[0].strip() or default_currency).upper())
+    codes = [code.strip().upper() or default_currency for code in currency.split(",")]
     pieces = [piece.strip() for piece in text.split(",")]
     if len(pieces) > AMOUNTS_MAX:
         return Amount(None, f"{len(pieces)} amounts are more than {AMOUNTS_MAX}")
@@ -56,7 +56,7 @@ def parse_amounts(text: str, currency: str, default_currency: str, wanted: str) 
         totals[code] = Money(before.amount + found.money.amount, code) if before is not None else found.money
     if not totals:
         return NOTHING
-    return Amount(totals.get(wanted) or next(iter(totals.values())))
+    return Amount(totals.get(goal.currency or default_currency) or next(iter(totals.values())))
 
 
 def _amount(text: str, code: str) -> Amount:
