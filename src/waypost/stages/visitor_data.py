@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import unquote_plus, urlsplit
 
 from waypost.catalog.outside import Privacy
+from waypost.stages.addresses import is_plain_ipv4
 
 HASH_BYTES = 8
 ADDRESS_NAMES = (b"ip", b"user_ip")
@@ -44,6 +45,8 @@ def kept_address(address: str, how: str, key: bytes) -> str:
 
 def truncated(address: str) -> str:
     """An address without what tells one person's from a neighbour's: /24 of IPv4, /48 of IPv6; empty if it is none."""
+    if is_plain_ipv4(address):
+        return address[: address.rindex(".")] + ".0"
     found = _parsed(address)
     if found is None:
         return ""
