@@ -7,9 +7,11 @@ import pytest
 
 from support.catalog_text import compiled, errors
 from waypost.catalog.diff import diff_catalogs
+from waypost.catalog.doubts import doubts_about
 from waypost.catalog.model import Authentication, Batch, Hmac, OAuth, PostbackRule, Success
 from waypost.catalog.templates import body_position
 from waypost.macros.template import compile_applied
+from waypost.settings import load_settings
 
 HEAD = """
 waypost: 1
@@ -376,3 +378,20 @@ def test_a_difference_shows_no_secret_of_a_request() -> None:
     text = str(change)
     assert "hunter" not in text and "scope: a → b" in text
     assert text.count("changed") == 4  # the partner, and three secrets
+
+
+def test_a_secret_that_is_written_out_is_doubted_and_not_shown() -> None:
+    auth = "{bearer: hunter2, hmac: {header: X, secret: env:A}, standard_webhooks: [hunter3, env:B]}"
+    text = catalog(f"name: hook\n{GET}\nauth: {auth}")
+    doubts = doubts_about(compiled(text), load_settings(None, {}).visitors)
+    assert [doubt.partition(" is written out")[0] for doubt in doubts] == [
+        "c.yaml:13: the bearer of partners.geozo's rule hook",
+        "c.yaml:13: the standard_webhooks secret of partners.geozo's rule hook",
+    ]
+    assert "hunter" not in "".join(doubts)
+
+
+def test_rules_that_ask_for_a_country_that_nobody_knows_are_doubted() -> None:
+    for text in (f"on: {{country: DE}}\n{GET}", f"if: city == 'Berlin'\n{GET}"):
+        (doubt,) = doubts_about(compiled(catalog(text)), load_settings(None, {}).visitors)
+        assert doubt.startswith("partners.geozo: ask for country or region or city")

@@ -5,8 +5,8 @@ Owns: these doubts; they refuse nothing. Reads a compiled catalog and what the s
 
 from collections.abc import Iterator
 
-from waypost.catalog.compiled import Compiled
-from waypost.catalog.model import Targeting
+from waypost.catalog.compiled import Compiled, is_reference
+from waypost.catalog.model import Authentication, Targeting
 from waypost.macros.expression import compile_expression
 from waypost.settings import VisitorSettings
 
@@ -14,8 +14,15 @@ _BY_FILE = {"city_file": ("country", "region", "city"), "isp_file": ("isp",)}
 
 
 def doubts_about(compiled: Compiled, visitors: VisitorSettings) -> list[str]:
-    """A line for each geo file that rules ask for and the settings do not name."""
-    found = []
+    """A line for each geo file that rules ask for and the settings do not name, and for each secret of a request that
+    the catalog spells out."""
+    found = [
+        f"{rule.place}: the {name} of partners.{partner.name}'s rule {rule.name or rule.no} is written out: "
+        "`env:NAME` or `file:PATH` keeps it out of the catalog"
+        for partner in compiled.partners
+        for rule in partner.rules
+        for name in _spelled_out(rule.auth)
+    ]
     for setting, facts in _BY_FILE.items():
         if getattr(visitors, setting):
             continue
@@ -38,6 +45,25 @@ def _wanted(compiled: Compiled) -> Iterator[tuple[str, str]]:
         for target in link.targets:
             for fact in _facts(target.targeting):
                 yield f"links.{link.name}", fact
+    for partner in compiled.partners:
+        for rule in partner.rules:
+            if rule.countries:
+                yield f"partners.{partner.name}", "country"
+            for fact in compile_expression(rule.condition).names if rule.condition else ():
+                yield f"partners.{partner.name}", fact
+
+
+def _spelled_out(auth: Authentication) -> Iterator[str]:
+    """The names of secrets that are no references."""
+    secrets = [("bearer", auth.bearer)]
+    if auth.basic is not None:
+        secrets.append(("password", auth.basic.password))
+    if auth.oauth is not None:
+        secrets.append(("client_secret", auth.oauth.client_secret))
+    if auth.hmac is not None:
+        secrets.append(("hmac.secret", auth.hmac.secret))
+    secrets += [("standard_webhooks secret", secret) for secret in auth.webhooks]
+    yield from (name for name, secret in secrets if secret and not is_reference(secret))
 
 
 def _facts(targeting: Targeting | None) -> Iterator[str]:
