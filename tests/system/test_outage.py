@@ -72,11 +72,10 @@ def test_a_door_works_though_the_world_it_started_in_is_gone(tmp_path: Path) -> 
         until(lambda: receipt in house.waypost("trace", "--data", str(house.data), receipt).stdout, "it works")
         pids = house.pids()
         behind = [pids[name] for name in BEHIND]
+        ledger = sqlite3.connect(house.data / "ledger" / "ledger.db", isolation_level=None, timeout=30)
+        ledger.execute("BEGIN EXCLUSIVE")
         _signal([pids["supervisor"], *behind], signal.SIGSTOP)
         try:
-            ledger = sqlite3.connect(house.data / "ledger" / "ledger.db", isolation_level=None)
-            ledger.execute("PRAGMA locking_mode=EXCLUSIVE")
-            ledger.execute("BEGIN EXCLUSIVE")
             _assert_doors_work(house, 0)
             ledger.close()
             gone = tmp_path / "gone"
