@@ -259,7 +259,8 @@ def rows_of(found: dict[tuple[str, int, str], list[Result]]) -> list[dict[str, o
         each = [round(ours.rate / max(1, theirs.rate), 2) for ours, theirs in zip(door, nginx, strict=True)]
         print(
             f"{way:9}{connections:4} connections: door {rates[0]:8,.0f}/s  nginx {rates[1]:8,.0f}/s  "
-            f"ratio {rates[0] / max(1, rates[1]):.2f} (rounds {each})  CPU {costs[0]:.1f} us against {costs[1]:.1f} us  "
+            f"ratio {rates[0] / max(1, rates[1]):.2f} (rounds {each})  "
+            f"CPU {costs[0]:.1f} us against {costs[1]:.1f} us  "
             f"median latency {door[0].median} against {nginx[0].median}"
         )
         text = {"tls": "postback by TLS", "new": "postback, each on a new connection"}.get(way, way)

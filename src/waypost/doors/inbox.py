@@ -1,7 +1,7 @@
 """What all connections have read in one turn of the loop, taken in together before the commit of that turn begins.
 
-Between two reads lies a system call, after which the interpreter finds its caches cold; requests that are handled one
-after the other cost about half. Measured: docs/decisions/0015-known-heads.md.
+Between two reads lie system calls, after which the interpreter finds its caches cold; requests that are handled one
+after the other cost less. Measured: docs/decisions/0015-known-heads.md.
 
 Owns: the pieces of the turn, in the order in which they came. Reads and writes nothing else. Never holds more than
 small pieces, and none beyond the turn.
