@@ -19,7 +19,7 @@ def refused(file: Path | None, environment: dict[str, str]) -> str:
 def test_the_defaults_are_whole_and_right() -> None:
     settings = load_settings(None, {})
     assert settings.door.count == 2 and settings.courier.retry_schedule_ms[0] == 5000
-    assert len(msgspec.structs.fields(settings)) == 8
+    assert len(msgspec.structs.fields(settings)) == 9
 
 
 def test_a_file_changes_what_it_names_and_the_environment_wins(tmp_path: Path) -> None:
