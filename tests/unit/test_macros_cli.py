@@ -1,6 +1,7 @@
 """`waypost macro`: what it prints, and its exit codes."""
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from waypost.cli.macro import app
+from waypost.cli.macro_input import read_entries
 from waypost.cli.macro_render import SAMPLE
 from waypost.macros.names import CLICK_FIELD, MACROS, Where
 
@@ -142,6 +144,25 @@ def test_broken_utf_8_has_a_code_and_a_column() -> None:
 def test_a_byte_order_mark_and_windows_lines_are_no_part_of_a_template() -> None:
     result = run("check", "-", stdin=b"\xef\xbb\xbfhttp://h/?a={sub1}\r\n")
     assert (result.exit_code, result.stdout) == (0, "ok       line 1: http://h/?a={sub1}\n")
+
+
+def test_lines_are_read_one_after_the_other(tmp_path: Path) -> None:
+    """A hundred thousand lines, 6 MB, in a small part of that."""
+    file = tmp_path / "templates.txt"
+    file.write_text("https://h.com/postback?click={external_id}&payout={payout}\n" * 100_000)
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in read_entries(str(file))) == 100_000
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_line_of_megabytes_is_refused_and_the_next_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "templates.txt"
+    file.write_text("x" * 3_000_000 + "\nhttp://h/?a={sub1}\n")
+    result = run("check", str(file), "--format", "json")
+    assert [(row["result"], row["code"]) for row in rows(result)] == [("error", "macro_too_large"), ("ok", "")]
 
 
 def test_a_line_that_begins_with_a_bracket_is_no_list() -> None:

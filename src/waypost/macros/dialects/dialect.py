@@ -31,6 +31,9 @@ _CALL = re.compile(r"\|\s*(\w+)")
 _FAMILY = re.compile(r"#(\d+)-(\d+)")
 
 
+_SENT: dict[str, frozenset[str]] = {}  # by dialect: made once, when it is first asked for
+
+
 class Row(NamedTuple):
     """`ours` is the inside of our macro, empty where there is none; `note` says what differs, or why there is none."""
 
@@ -87,6 +90,14 @@ class Dialect(NamedTuple):
     read: Callable[[Token], Reading | None] | None = None
     write: Callable[[str], str | None] | None = None
     spelled: str = ""
+
+    @property
+    def sent(self) -> frozenset[str]:
+        """The names that have a counterpart; one set for each table."""
+        found = _SENT.get(self.name)
+        if found is None:
+            found = _SENT[self.name] = frozenset(name for name, row in self.rows.items() if row.ours)
+        return found
 
     @property
     def picture(self) -> str:

@@ -290,9 +290,14 @@ class _Walk:
     def _did_you_mean(self, name: str) -> str:
         if len(self.problems) >= _SUGGESTIONS_MAX:
             return ""
-        known = frozenset(known for known, row in self.dialect.rows.items() if row.ours) | self.parameters
         name = latin(name)
-        close = name if name in known else _closest(name, known)
+        if name in self.parameters:
+            close = name
+        elif self.parameters:
+            known = self.dialect.sent | self.parameters
+            close = name if name in known else did_you_mean(name, known)
+        else:
+            close = _closest(name, self.dialect.sent)
         return f"did you mean {self.dialect.write_name(close)}?" if close else ""
 
     def _add(self, found: tuple[Found, ...], start: int) -> None:
@@ -310,7 +315,7 @@ class _Walk:
 @lru_cache(maxsize=4096)
 def _closest(name: str, known: frozenset[str]) -> str:
     """A long list has the same slips again and again."""
-    return did_you_mean(name, known)
+    return name if name in known else did_you_mean(name, known)
 
 
 def _escaped(text: str) -> str:
