@@ -51,7 +51,7 @@ def ask(waypost: WaypostProcess, method: str, target: str, **values: str) -> Any
 
 
 def led_to(waypost: WaypostProcess) -> str:
-    return urlsplit(ask(waypost, "GET", "/c/demo?mode=json")["url"]).path
+    return urlsplit(str(ask(waypost, "GET", "/c/demo?mode=json")["url"])).path
 
 
 def test_an_offer_closes_when_its_cap_is_used_up_and_opens_when_nobody_says_so_any_more(tmp_path: Path) -> None:

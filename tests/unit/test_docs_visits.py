@@ -7,7 +7,7 @@ from support.catalog_text import errors
 from support.visits import CATALOG
 from waypost.catalog.outside import ADDRESS_KEPT, REFERRER_KEPT, USER_AGENT_KEPT
 from waypost.engines.parquet.archive import ParquetArchive
-from waypost.model.frames import Click, Impression
+from waypost.model.frames import AnyFrame, Click, Impression
 from waypost.model.ids import FLAG_TEST
 from waypost.settings import load_settings
 from waypost.stages.archive_rows import rows_of
@@ -16,14 +16,21 @@ PAGE = (Path(__file__).parents[2] / "docs" / "visits.md").read_text("utf-8")
 ANNA, BERT, CARL = b"annaanna", b"bertbert", b"carlcarl"
 
 
-def click(ms: int, seq: int, user: bytes, **more: object) -> Click:
-    base: dict[str, object] = {"flags": 0, "marks": (), "visitor": {}} | more
-    return Click(ms, 0, seq, 7, base["flags"], 0, 1, b"", user=user, marks=base["marks"], visitor=base["visitor"])  # type: ignore[arg-type]
+def click(
+    ms: int,
+    seq: int,
+    user: bytes,
+    *,
+    flags: int = 0,
+    marks: tuple[str, ...] = (),
+    visitor: dict[str, str] | None = None,
+) -> Click:
+    return Click(ms, 0, seq, 7, flags, 0, 1, b"", user=user, marks=marks, visitor=visitor or {})
 
 
 def test_the_query_counts_each_visitor_once_whatever_door_he_came_through(tmp_path: Path) -> None:
     archive = ParquetArchive(tmp_path, load_settings(environment={}).archive)
-    first = [
+    first: list[AnyFrame] = [
         click(100, 0, ANNA),
         click(101, 1, ANNA, marks=("duplicate", "returning")),
         click(102, 2, BERT, marks=("prefetch",)),
@@ -31,7 +38,11 @@ def test_the_query_counts_each_visitor_once_whatever_door_he_came_through(tmp_pa
         click(104, 4, CARL, flags=FLAG_TEST),
         Impression(105, 0, 5, 7, 0, 0, 1, b"", user=CARL),
     ]
-    second = [click(100, 0, ANNA), click(110, 1, BERT), click(9_999, 2, CARL)]  # another door: no mark, same visitor
+    second: list[AnyFrame] = [
+        click(100, 0, ANNA),
+        click(110, 1, BERT),
+        click(9_999, 2, CARL),
+    ]  # another door: no mark, same visitor
     archive.apply("door-0", 0, len(first), rows_of("door-0", 0, first))
     archive.apply("door-1", 0, len(second), rows_of("door-1", 0, second))
     found = re.search(r"```sql\n(.*?)```", PAGE, re.DOTALL)
