@@ -17,7 +17,7 @@ PIECES = ["a", "b", "==", "!=", "<", "and", "or", "not", "in", "(", ")", "'x'", 
           "lower", "'10.0.0.0/8'", "=", "{", "}", "'", '"', "\\", "k0", "values", "__class__", ";", "\n"]  # fmt: skip
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(st.lists(st.one_of(st.sampled_from(PIECES), ANY_TEXT), max_size=16).map(" ".join), VALUES)
 def test_nothing_crashes(text: str, values: dict[str, str]) -> None:
     try:
@@ -80,13 +80,14 @@ MEANING = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(MEANING, VALUES)
 def test_what_holds_is_what_a_plain_reading_says(meaning: Meaning, values: dict[str, str]) -> None:
     text, plain = meaning
     assert compile_expression(text).holds(values) is plain.holds(values)
 
 
+@settings(deadline=None)
 @given(ANY_TEXT, ANY_TEXT)
 def test_no_character_of_a_text_gets_into_the_function(one: str, other: str) -> None:
     """The compiled source depends on a condition's form alone."""
@@ -98,6 +99,7 @@ def test_no_character_of_a_text_gets_into_the_function(one: str, other: str) -> 
     assert source(one, other) == source("", "")
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("ab"), max_size=12), st.lists(st.text(st.sampled_from("ab"), max_size=3), min_size=1))
 def test_a_pattern_matches_what_a_search_of_all_splits_finds(text: str, parts: list[str]) -> None:
     def fits(rest: str, left: list[str]) -> bool:

@@ -81,7 +81,7 @@ def outcome(render: Callable[[], str]) -> str:
         return f"error: {error}"
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.sampled_from(list(TEMPLATES)).flatmap(lambda position: st.tuples(st.just(position), TEMPLATES[position])),
        st.sampled_from(list(Missing)), st.lists(VALUES, min_size=1, max_size=3), st.integers(1, 200))  # fmt: skip
 def test_the_function_renders_what_the_careful_way_does(
@@ -96,6 +96,7 @@ def test_the_function_renders_what_the_careful_way_does(
             assert len(careful.encode("utf-8", "surrogatepass")) <= bytes_max
 
 
+@settings(deadline=None)
 @given(VALUES, VALUES)
 def test_no_secret_is_in_a_redacted_text(values: dict[str, str], others: dict[str, str]) -> None:
     text = "http://h/?a={sub1}&b={secret('env:A')}{?sub2}&c={sub2|append({secret('env:A')})}{end}"
@@ -108,7 +109,7 @@ def test_no_secret_is_in_a_redacted_text(values: dict[str, str], others: dict[st
 # --- separators ------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(VALUE, VALUE, VALUE, VALUE)
 def test_a_value_adds_no_part_to_a_url(path: str, key: str, value: str, fragment: str) -> None:
     text = "http://h:81/a/{sub1}/b{if payout > 1}?{else}?z=0&{end}x{sub2}=1&y={click.x}{?sub1}&s={sub1}{end}#{status}"
@@ -127,7 +128,7 @@ def test_a_value_adds_no_part_to_a_url(path: str, key: str, value: str, fragment
     assert unquote(parts.fragment) == _utf8(fragment)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(VALUE, VALUE)
 def test_a_value_adds_no_part_to_a_form_header_json_or_xml(one: str, other: str) -> None:
     values = {"sub1": one, "sub2": other}
@@ -144,6 +145,7 @@ def test_a_value_adds_no_part_to_a_form_header_json_or_xml(one: str, other: str)
     assert (root[0].text or "") == _xml(other)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(VALUE, st.booleans()), min_size=1, max_size=5))
 def test_dropping_leaves_the_other_parameters_as_they_were(pairs: list[tuple[str, bool]]) -> None:
     values = {f"sub{nth}": value for nth, (value, _) in enumerate(pairs, 1)}
@@ -182,6 +184,7 @@ SPECIALS: dict[str, Callable[[random.Random], str]] = {
         "{},=()|'\"" + string.whitespace + "\u2028"
     ),
     "any character but ' and \\": _any_but("'\\"),
+    "one or more characters but white space, ' and \\": _any_but("'\\\0\u2028" + string.whitespace),
     "any character": _any_but(""),
     "A to Z, a to z, or _": lambda draw: draw.choice("xyzQ_"),  # no word of the language can be made of these
     "0 to 9": lambda draw: draw.choice(string.digits),
@@ -189,18 +192,18 @@ SPECIALS: dict[str, Callable[[random.Random], str]] = {
 }
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(st.integers(0, 1 << 32))
 def test_what_the_documented_grammar_allows_is_parsed(seed: int) -> None:
     text = GRAMMAR.draw("template", Drawing(seed, SPECIALS))
     try:
         parse(text)
     except MacroError as error:
-        # A reference to a secret has a form of its own, and depth has a bound.
-        assert error.code in ("macro_bad_argument", "macro_too_large"), text
+        around = text[max(error.column - 60, 0) : error.column + 20]
+        assert error.code == "macro_too_large", f"{error}: {around}"  # depth has a bound
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(0, 1 << 32), st.integers(0, 200), st.sampled_from("{}|()'?!=&<x \\"))
 def test_one_wrong_sign_is_an_error_with_a_column_or_means_something(seed: int, at: int, sign: str) -> None:
     text = GRAMMAR.draw("template", Drawing(seed, SPECIALS))
@@ -212,6 +215,7 @@ def test_one_wrong_sign_is_an_error_with_a_column_or_means_something(seed: int, 
     assert parser.scan.steps < 16 * len(text) + 64
 
 
+@settings(deadline=None)
 @given(ANY_TEXT, st.text(st.sampled_from(string.ascii_letters + "09_.-"), max_size=9), ANY_TEXT)
 def test_no_character_of_a_template_gets_into_the_functions_text(one: str, name: str, other: str) -> None:
     """The source depends on the template's form alone."""

@@ -74,7 +74,7 @@ class Grammar:
             most = 1 if closing == "]" else 3
 
             def repeated(drawing: Drawing) -> str:
-                count = drawing.random.randint(0, most if drawing.depth < 12 else 0)
+                count = drawing.random.randint(0, most if drawing.depth < 9 else 0)
                 return space.join(text for _ in range(count) if (text := inner(drawing)))
 
             return repeated

@@ -6,7 +6,8 @@ Never knows which macros or filters exist, nor where a value will stand: names.p
     template = { literal | macro | block } ;
     literal  = ? any character but { and } ? | "{{" | "}}" ;                (* doubled, it is one brace *)
     macro    = "{" source [ "!" | "?" ] { "|" filter } "}" ;                (* where it is empty: ! refuse, ? drop *)
-    source   = name | "secret" "(" quoted ")" ;
+    source   = name | "secret" "(" reference ")" ;
+    reference = "'env:" word "'" | "'file:" ? one or more characters but white space, ' and \\ ? "'" ;
     block    = ( "{if" condition "}" | "{?" name "}" ) template { "{elif" condition "}" template }
                [ "{else}" template ] "{end}" ;
     name     = letter { letter | digit | "-" | "." } ;                      (* but for the words of blocks *)
