@@ -9,6 +9,7 @@ from waypost.catalog.compile import compile_catalog
 from waypost.catalog.compiled import Compiled
 from waypost.catalog.diff import diff_catalogs
 from waypost.catalog.outside import AndroidApp, Domain, IosApp, Privacy
+from waypost.catalog.problems import CatalogErrors
 from waypost.engines.sqlite.catalog import SqliteCatalogStore, apply_catalog
 
 FINGERPRINT = ":".join(["14"] * 32)
@@ -128,3 +129,11 @@ def test_a_version_holds_it_and_resolves_a_partners_token(tmp_path: Path, monkey
     assert len(view.partner_token(partner.no)) == 64 and "GEOZO_TOKEN" in view.secrets_missing[0]
     view.close()
     assert store.problems() == []
+
+
+def test_a_partners_token_that_cannot_be_read_is_said_at_apply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GEOZO_TOKEN", raising=False)
+    (tmp_path / "catalog.yaml").write_text(CATALOG)
+    with pytest.raises(CatalogErrors) as raised:
+        apply_catalog(tmp_path / "catalog.yaml", tmp_path / "catalog", SETTINGS)
+    assert [(error.code, error.field) for error in raised.value.errors] == [("catalog_secret", "partners.geozo.token")]

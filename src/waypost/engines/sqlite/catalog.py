@@ -15,6 +15,7 @@ import msgspec
 
 from waypost.catalog.compile import compile_catalog
 from waypost.catalog.compiled import Compiled, encode_compiled, fingerprint, is_reference, secrets_of
+from waypost.catalog.model import Partner
 from waypost.catalog.numbering import Numbered, names_to_number
 from waypost.catalog.problems import Problems
 from waypost.engines.local.durable import sync_path
@@ -66,7 +67,22 @@ def _check_secrets(compiled: Compiled) -> None:
         if use.level != "signature" and owners.setdefault(token, use.whose) != use.whose:
             message, hint = f"has the same token as {owners[token]}", "give each its own"
             problems.add("catalog_duplicate", message, at, field=use.field, value=use.text, hint=hint)
+    for partner in compiled.partners:
+        if is_reference(partner.token):
+            _check_partner_token(partner, problems)
     problems.raise_any()
+
+
+def _check_partner_token(partner: Partner, problems: Problems) -> None:
+    """Of server-to-server clicks: it is asked of its own partner's links only, so it may be another's too."""
+    try:
+        resolve_secret(partner.token)
+    except WaypostError as error:
+        file, _, line = partner.place.rpartition(":")
+        field = f"partners.{partner.name}.token"
+        problems.add(
+            error.code, error.detail, (file, int(line or 0)), field=field, value=partner.token, hint=error.hint
+        )
 
 
 def apply_catalog(
