@@ -301,6 +301,8 @@ class Connection(asyncio.Protocol):
                 mode = KEEP_1_0
         if mode == CLOSE:
             self.is_closing = True
+            # Who did not ask for it may be sending the next request already: that must not cost him this answer.
+            self._is_deaf = parser.should_keep_alive()
         self.mode = mode
         if self._is_proxy:
             self._find_origin()
@@ -418,7 +420,8 @@ class Connection(asyncio.Protocol):
 
     def _unparsed(self, error: Exception, data: bytes) -> None:
         if self.is_closing:
-            return  # refused above, or bytes behind a request that closes the connection
+            self._is_deaf = True  # refused above, or bytes behind a request that closes the connection
+            return
         if isinstance(error, httptools.HttpParserCallbackError):
             self._owner.note_crash(self, error.__context__ or error)
             self.refuse("internal_error")
