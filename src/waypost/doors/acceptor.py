@@ -96,8 +96,8 @@ class Acceptor:
                     address = await self._preface(client) or peer
                 await self._loop.connect_accepted_socket(lambda: self._make(address), client, ssl=self._context)
         except (OSError, BadPreface, EOFError, TimeoutError) as error:  # ssl.SSLError is an OSError
-            client.close()
             self._note_failed(address, str(error) or type(error).__name__)
+            client.close()
         except BaseException:
             client.close()
             raise
