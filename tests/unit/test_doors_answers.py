@@ -11,6 +11,7 @@ from support.catalogs import MemoryCatalogs, MemoryView, design_view
 from support.doors import OPERATOR_KEY, RING, Client, DoorJournal, RunningDoor, door_settings, running_door
 from waypost.catalog.model import Advertiser, Goal, Link, Offer, Partner, Target, Terms
 from waypost.doors.refusal_search import Wanted, search_refusals
+from waypost.errors import WaypostError
 from waypost.model.frames import Auth, Click, PostbackIn
 from waypost.model.ids import (
     CLICK_ID_LENGTH,
@@ -315,6 +316,27 @@ def test_a_version_that_does_not_open_leaves_the_old_one_in_force(tmp_path: Path
     assert door.stats.values["catalog_refused"] == 1
 
 
+def test_a_catalog_folder_that_cannot_be_read_is_said_once_and_stops_nothing(tmp_path: Path) -> None:
+    class Unreadable(MemoryCatalogs):
+        asked = 0
+        is_broken = False
+
+        def current(self) -> int:
+            self.asked += 1
+            if self.is_broken:
+                raise WaypostError("store_corrupt", "cannot be read")
+            return super().current()
+
+    catalogs = Unreadable(design_view())
+    with running_door(tmp_path, catalogs=catalogs, settings=door_settings(catalog_poll_ms=2)) as door:
+        assert door.get("/c/demo").status == 302
+        catalogs.is_broken = True
+        asked = catalogs.asked
+        while catalogs.asked < asked + 20:
+            assert door.get("/c/demo").status == 302
+        assert door.stats.values["errors"] == 1
+
+
 @pytest.mark.parametrize("code", ["journal_unavailable", "journal_full"])
 def test_a_failing_journal_refuses_calls_and_redirects_clicks_unrecorded(tmp_path: Path, code: str) -> None:
     with running_door(tmp_path) as door:
@@ -370,7 +392,9 @@ def test_refusals_are_kept_searchable_and_without_tokens(tmp_path: Path) -> None
         ("wrong_token", "/postback?token=***&txn_id=77"),
     ]
     assert {entry.address for entry in kept} == {"127.0.0.1", "127.0.0.0"}  # a visitor's is cut
-    assert [entry.url for entry in search_refusals(tmp_path, Wanted(contains="txn_id=77"))] == ["/postback?token=***&txn_id=77"]
+    assert [entry.url for entry in search_refusals(tmp_path, Wanted(contains="txn_id=77"))] == [
+        "/postback?token=***&txn_id=77"
+    ]
     assert len(search_refusals(tmp_path, Wanted(code="unknown_link"))) == 2
     assert search_refusals(tmp_path, Wanted(address="10.0.0.1")) == []
     assert search_refusals(tmp_path, Wanted(since_ms=kept[0].at_ms + 1)) == []

@@ -200,6 +200,7 @@ def test_an_answer_that_cannot_be_written_keeps_no_other_waiting(tmp_path: Path)
             raise OSError("gone")
 
     with running_door(tmp_path) as door:
+        assert door.ask(NOTHING).status == 404  # it serves
         door.journal.gate.clear()
         commit = door.door.commit
         assert door.door._loop is not None

@@ -21,7 +21,7 @@ def test_a_log_that_cannot_be_written_ends_nobody() -> None:
 
 
 def test_a_line_is_an_event_with_its_role_and_room() -> None:
-    done = subprocess.run([sys.executable, "-c", _SCRIPT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=True)
+    done = subprocess.run([sys.executable, "-c", _SCRIPT], capture_output=True, check=True)
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert len(lines) == 5000
     assert (lines[7]["event"], lines[7]["nth"], lines[7]["role"], lines[7]["room"], lines[7]["level"]) == (

@@ -65,6 +65,8 @@ class Door:
     `tls_sockets` are those on which TLS is spoken, with the certificates of `tls_folder`.
     """
 
+    _catalog_trouble = ""  # why the catalog in force could not be looked for
+
     def __init__(
         self,
         *,
@@ -385,9 +387,12 @@ class Door:
                 self.known_heads.forget()
             if shelf is not None:
                 shelf.close()  # requests in flight hold plans, not the view
+            self._catalog_trouble = ""
             self._log.info("catalog_taken", version=version)
-        except Exception:
-            self._survive("catalog_poll_failed")
+        except Exception as error:
+            if str(error) != self._catalog_trouble:  # said once, though it is looked at several times a second
+                self._catalog_trouble = str(error)
+                self._survive("catalog_poll_failed")
 
     # --- what connections and desks ask --------------------------------------------------------------
 
