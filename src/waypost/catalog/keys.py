@@ -173,7 +173,7 @@ KEYS: tuple[Key, ...] = (
     Key("fallback.offer", "name", "another offer"),
     Key("fallback.group", "name", "then one of a group"),
     Key("fallback.url", "URL template", "then this address, which is no offer"),
-    Key("offers.NAME.mode", "`302` or `307`", "the status of redirects; 307 keeps a POST a POST", "302"),
+    Key("offers.NAME.mode", "`302` or `307`", "the status of redirects", "302"),
     Key("offers.NAME.deep_link", "mapping", "where clicks on phones lead instead of `url`"),
     Key("offers.NAME.deep_link.ios", "URL template", "a universal link, or an app's own `scheme://…`"),
     Key("offers.NAME.deep_link.android", "URL template", "an app link, `intent://…`, or an app's own `scheme://…`"),
