@@ -41,6 +41,7 @@ class Answer(NamedTuple):
 
     status: int = 200
     after_s: float = 0.0
+    body: bytes = b"ok"
 
 
 class Sink:
@@ -94,12 +95,12 @@ class Sink:
         try:
             while (request := await _read(reader)) is not None:
                 self.received.append(request)
-                status, after_s = self.behave(request)
+                status, after_s, body = self.behave(request)
                 if after_s:
                     await asyncio.sleep(after_s)
                 if not status:
                     return
-                writer.write(b"HTTP/1.1 %d Said\r\nContent-Length: 2\r\n\r\nok" % status)
+                writer.write(b"HTTP/1.1 %d Said\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
                 await writer.drain()
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             return  # the sender went away, or this server stops
