@@ -22,7 +22,7 @@ from waypost.stages.addresses import AllowList
 from waypost.stages.click_names import add_ours
 from waypost.stages.intake import decode_pairs
 
-_REMEMBERED_MAX = 10_000
+_REMEMBERED_MAX = 1_000  # answers of one facet; there may be hundreds of thousands of facets
 _NO_NAMES: Mapping[str, str] = {}
 _MINUTE_MS = 60_000
 _CLICK_PREFIX = "click."
