@@ -324,9 +324,13 @@ def watch_memory(servers: Servers, options: argparse.Namespace) -> None:
             sent += round(result.rate * options.seconds)
             if sent >= (len(kib) + 1) * options.requests / 10:
                 status = Path(f"/proc/{pid}/status").read_text()
-                kib.append(int(re.search(r"VmRSS:\s+(\d+)", status)[1]))
-                print(f"{sent:12,} requests: {kib[-1] / 1024:.1f} MiB", flush=True)
-    print(f"from the first tenth to the last: {(kib[-1] - kib[0]) / 1024:+.1f} MiB")
+                own, files = (int(re.search(rf"{name}:\s+(\d+)", status)[1]) for name in ("RssAnon", "RssFile"))
+                kib.append(own)  # files that are mapped are the system's to keep or to drop
+                print(
+                    f"{sent:12,} requests: {own / 1024:.1f} MiB of its own, {files / 1024:.1f} MiB of files", flush=True
+                )
+    settled = kib[len(kib) // 3]  # by then a segment of the journal was closed and the memos are full
+    print(f"over the last two thirds: {(kib[-1] - settled) / 1024:+.1f} MiB")
 
 
 def main() -> None:
