@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from waypost.catalog.model import PostbackRule
-from waypost.model.frames import Decision, Verdict
+from waypost.model.frames import Verdict
 
 NO_STATUS = "none"  # the status before of a conversion that was not there
 
@@ -70,21 +70,6 @@ def stopped_by_facts(rule: PostbackRule, facts: Facts) -> str:
 
 
 _KINDS = ("goal", "status", "status before", "verdict", "offer", "link", "advertiser", "partner", "country")
-
-
-def facts_of(decision: Decision, *, offer: str, link: str, advertiser: str, partner: str, country: str) -> Facts:
-    """The facts of a decision; numbers have been turned into names."""
-    return Facts(
-        decision.goal,
-        decision.status,
-        decision.status_before or NO_STATUS,
-        decision.verdict.value,
-        offer,
-        link,
-        advertiser,
-        partner,
-        country,
-    )
 
 
 class RuleIndex:

@@ -17,10 +17,10 @@ from waypost.catalog.model import Partner, PostbackRule
 from waypost.catalog.view import CatalogView
 from waypost.macros.expression import Expression, compile_expression
 from waypost.macros.names import OF_ATTEMPT
-from waypost.model.frames import Decision, RuleOutcome
+from waypost.model.frames import Decision, RuleOutcome, Verdict
 from waypost.stages.case import Case
 from waypost.stages.privacy import sendable
-from waypost.stages.rule_index import Facts, RuleIndex, facts_of, stopped_by_facts
+from waypost.stages.rule_index import NO_STATUS, Facts, RuleIndex, stopped_by_facts
 from waypost.stages.values import value_of
 
 REASONS_KEPT_MAX = 32  # of a partner with more rules, only those that the index selects say what stopped them
@@ -42,6 +42,7 @@ class Candidate(NamedTuple):
 
 Entry: TypeAlias = Candidate | RuleOutcome
 Plan: TypeAlias = tuple[Entry, ...]
+_Key: TypeAlias = tuple[str, str, str, Verdict, str, str, str, str, str]  # facts, as they come
 
 
 class _Rules(NamedTuple):
@@ -59,7 +60,7 @@ class RuleBook:
         self._view = view
         self._own: dict[int, _Rules] = {}
         self._wide: _Rules | None = None
-        self._plans: dict[Facts, Plan] = {}
+        self._plans: dict[_Key, Plan] = {}
         self._candidates: dict[tuple[int, int], Candidate] = {}
         self._has_firsts: bool | None = None
 
@@ -73,19 +74,24 @@ class RuleBook:
     def plan(self, case: Case, decision: Decision) -> Plan:
         """What the decision's facts say of the rules: those selected, and reasons of some that are not."""
         click, partner = case.click, case.partner
-        facts = facts_of(
-            decision,
-            offer=case.offer.name if case.offer is not None else "",
-            link=case.route.link if case.route is not None else "",
-            advertiser=case.advertiser.name if case.advertiser is not None else "",
-            partner=partner.name if partner is not None else "",
-            country=click.visitor.get("country", "") if click is not None else "",
+        key = (  # a plain tuple: this is done for each decision
+            decision.goal,
+            decision.status,
+            decision.status_before,
+            decision.verdict,
+            case.offer.name if case.offer is not None else "",
+            case.route.link if case.route is not None else "",
+            case.advertiser.name if case.advertiser is not None else "",
+            partner.name if partner is not None else "",
+            click.visitor.get("country", "") if click is not None else "",
         )
-        plan = self._plans.get(facts)
+        plan = self._plans.get(key)
         if plan is None:
             if len(self._plans) >= _PLANS_MAX:
                 self._plans.clear()
-            plan = self._plans[facts] = self._made(facts, partner)
+            goal, status, before, verdict, *others = key
+            facts = Facts(goal, status, before or NO_STATUS, verdict.value, *others)
+            plan = self._plans[key] = self._made(facts, partner)
         return plan
 
     def _made(self, facts: Facts, partner: Partner | None) -> Plan:
