@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from support.catalogs import MemoryCatalogs, MemoryView, design_view
@@ -14,7 +13,7 @@ from waypost.engines.local.positions import FilePositions
 from waypost.engines.sqlite.click_store import SqliteClickStore
 from waypost.engines.sqlite.journal import SqliteFeeds, SqliteJournal
 from waypost.engines.sqlite.ledger import SqliteLedger
-from waypost.model.frames import Decision, PostbackOut
+from waypost.model.frames import Decision, Frame, PostbackOut
 from waypost.model.ids import ClickKey
 from waypost.model.wire import decode_block, encode_frame
 from waypost.runtime.journal_reader import JournalReader
@@ -32,7 +31,7 @@ class World:
         self.door = SqliteJournal(root / "journal", "door-0", load_settings(None, {}).journal, self.clock)
         self.stats = Stats("pipeline")
 
-    def append(self, *frames: msgspec.Struct) -> None:
+    def append(self, *frames: Frame) -> None:
         self.clock.advance(10)
         now_ms = self.clock.now_ms()
         self.door.append([encode_frame(frame) for frame in frames], at_ms=now_ms, watermark_ms=now_ms)

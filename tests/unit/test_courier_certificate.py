@@ -57,7 +57,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        shown: Any = self.connection.getpeercert()  # type: ignore[attr-defined]
+        shown: Any = self.connection.getpeercert()
         name = dict(pair[0] for pair in shown["subject"])["commonName"] if shown else "nobody"
         self.send_response(200)
         self.send_header("Content-Length", str(len(name)))

@@ -196,9 +196,14 @@ def test_of_many_rules_only_those_selected_say_what_stopped_them() -> None:
 def test_a_decision_with_the_same_facts_costs_no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
     view = design_view()
     book = RuleBook(view)
-    looks = []
+    looks: list[Facts] = []
     select = RuleIndex.select
-    monkeypatch.setattr(RuleIndex, "select", lambda self, facts: looks.append(facts) or select(self, facts))
+
+    def looking(self: RuleIndex, facts: Facts) -> list[int]:
+        looks.append(facts)
+        return select(self, facts)
+
+    monkeypatch.setattr(RuleIndex, "select", looking)
     made = []
     for nth in range(3):
         one = click(START_MS + nth)
