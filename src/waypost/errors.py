@@ -160,7 +160,7 @@ ERRORS: dict[str, ErrorSpec] = {
     ),
     "recording_empty": ErrorSpec(0, False, "there is no traffic of that time", "widen the times"),
     "bad_settings": ErrorSpec(0, False, "a setting that does not exist or a value it cannot have", "see the place"),
-    "bad_geo_file": ErrorSpec(0, False, "an MMDB file that cannot be used", "put a valid one in its place, by renaming"),
+    "bad_geo_file": ErrorSpec(0, False, "an MMDB file that cannot be used", "put a valid one there by renaming"),
     "bad_key_ring": ErrorSpec(0, False, "the click-id key ring cannot be read", "restore keys/ from the backup"),
     "bad_id": ErrorSpec(0, False, "this is no id of Waypost", "see docs/glossary.md for the forms of ids"),
     "data_in_use": ErrorSpec(0, False, "another waypost runs on this data folder", "stop it, or use another --data"),

@@ -89,7 +89,9 @@ class World:
         now_ms = self.clock.now_ms()
         self.outbox.put(
             [
-                PostbackOut(f"p{seq}", lane, lane, 0, seq, 1, 1, now_ms, now_ms, {"sub1": str(seq)}, test, due_ms, batched)
+                PostbackOut(
+                    f"p{seq}", lane, lane, 0, seq, 1, 1, now_ms, now_ms, {"sub1": str(seq)}, test, due_ms, batched
+                )
                 for seq in range(first, first + count)
             ]
         )

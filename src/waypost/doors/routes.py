@@ -176,9 +176,7 @@ class Routes:
         is_head = connection.method == b"HEAD"
         connection.respond(self._answers.limited("too_many_requests", connection.mode, wait_s, is_head=is_head))
 
-    def _shelf_for(
-        self, connection: Connection, methods: tuple[bytes, ...], detail: str
-    ) -> tuple[Shelf, bool] | None:
+    def _shelf_for(self, connection: Connection, methods: tuple[bytes, ...], detail: str) -> tuple[Shelf, bool] | None:
         """The shelf, and whether the request is a test; None if it was refused for method, catalog or test key."""
         if connection.method not in methods:
             self.refuse(connection, "method_not_allowed", detail=detail, allow=b", ".join(methods).decode())

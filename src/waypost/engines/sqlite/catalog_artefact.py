@@ -4,8 +4,9 @@ Owns: the layout. Writes `versions/N.db` once, whole; nobody changes it afterwar
 Tokens are in it, so only its owner may read it. Never holds a secret that the catalog only refers to.
 
 Layout: a table a kind, an item's MessagePack in `data`; `tokens` holds SHA-256 digests of the tokens that the catalog
-spells out, `secrets` the references; `meta` the format, counts, the compiled catalog that it was made from, and of the postback rules what must be known before
-a partner is looked at: who has rules on conversions of others, and whether any fires once a click.
+spells out, `secrets` the references; `meta` the format, counts, the compiled catalog that it was made from, and of the
+postback rules what must be known before a partner is looked at: who has rules on conversions of others, and whether any
+fires once a click.
 """
 
 import os
