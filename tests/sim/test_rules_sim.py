@@ -13,7 +13,7 @@ from waypost.engines.local.positions import FilePositions
 from waypost.engines.sqlite.click_store import SqliteClickStore
 from waypost.engines.sqlite.journal import SqliteFeeds, SqliteJournal
 from waypost.engines.sqlite.ledger import SqliteLedger
-from waypost.model.frames import Decision, Frame, PostbackOut
+from waypost.model.frames import Click, Decision, Frame, PostbackOut
 from waypost.model.ids import ClickKey
 from waypost.model.wire import decode_block, encode_frame
 from waypost.runtime.journal_reader import JournalReader
@@ -78,10 +78,10 @@ def test_a_rule_that_fires_once_a_click_does_so_over_batches_and_restarts(tmp_pa
     one, other = click(START_MS), click(START_MS + 1, seq=1)
     world.append(one, other)
 
-    def calls(*named: tuple[object, str]) -> None:
+    def calls(*named: tuple[Click, str]) -> None:
         world.append(
             *[
-                call(world.clock.now_ms(), f"click_id={click_id(touch)}&goal=install&txn_id={txn}", seq=nth)  # type: ignore[arg-type]
+                call(world.clock.now_ms(), f"click_id={click_id(touch)}&goal=install&txn_id={txn}", seq=nth)
                 for nth, (touch, txn) in enumerate(named)
             ]
         )
