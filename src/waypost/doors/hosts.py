@@ -4,6 +4,8 @@ Owns: one catalog version's plan for each host that it names. Reads the catalog'
 where a click leads: `/` may only name a link of the catalog.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from waypost.catalog.outside import Domain
@@ -19,7 +21,7 @@ class HostPlan(NamedTuple):
 
     is_active: bool = True
     link: bytes = b""
-    files: dict[bytes, tuple[bytes, str]] = {}
+    files: Mapping[bytes, tuple[bytes, str]] = MappingProxyType({})
 
 
 _PLAIN = HostPlan(files={ROBOTS: (_ROBOTS_TEXT, "text/plain")})

@@ -40,8 +40,6 @@ def rows_of(feed: str, first: int, frames: Iterable[Decoded]) -> dict[str, list[
         if isinstance(frame, Unreadable):
             table, row = "set_aside", _unreadable(feed, position, frame)
         else:
-            if type(frame) is Before:
-                continue  # for replay only: what it holds is told by the decisions before it
             table, make = _TABLES.get(type(frame), ("others", _other))
             row = make(position, frame)
         tables.setdefault(table, []).append(row)
@@ -263,6 +261,11 @@ def _other(position: int, frame: Frame) -> Row:
     }
 
 
+def _before(position: int, frame: Before) -> Row:
+    """Only its place: it serves replay, and the decisions before it tell the rest."""
+    return {"position": position, "kind": "Before", "at_ms": 0, "raw": b""}
+
+
 def _cost(query: bytes) -> str:
     """What the click says it cost; empty unless it is a plain amount that is not negative."""
     text = query_value(query, b"cost") if b"cost=" in query else None
@@ -288,4 +291,5 @@ _TABLES: dict[type, tuple[str, Callable[[int, Any], Row]]] = {
     Attempt: ("attempts", _attempt),
     OperatorChange: ("changes", _change),
     SetAside: ("set_aside", _set_aside),
+    Before: ("others", _before),
 }
