@@ -3,7 +3,19 @@
 from collections.abc import Mapping
 from decimal import Decimal
 
-from waypost.catalog.model import Advertiser, Cap, Goal, IntakeRules, Link, Offer, Partner, PostbackRule, Route, Target, Terms
+from waypost.catalog.model import (
+    Advertiser,
+    Cap,
+    Goal,
+    IntakeRules,
+    Link,
+    Offer,
+    Partner,
+    PostbackRule,
+    Route,
+    Target,
+    Terms,
+)
 from waypost.catalog.outside import Domain, Privacy
 from waypost.catalog.view import TokenOwner
 from waypost.errors import WaypostError
@@ -26,6 +38,7 @@ class MemoryView:
         self.rules = IntakeRules()
         self.kept = Privacy()
         self.hosts: tuple[Domain, ...] = ()
+        self.worth: dict[str, Decimal] = {}
         self._advertisers = {item.no: item for item in advertisers}
         self._offers = {item.no: item for item in offers}
         self._partners = {item.no: item for item in partners}
@@ -103,6 +116,9 @@ class MemoryView:
 
     def privacy(self) -> Privacy:
         return self.kept
+
+    def rates(self) -> Mapping[str, Decimal]:
+        return self.worth
 
     def domains(self) -> tuple[Domain, ...]:
         return self.hosts

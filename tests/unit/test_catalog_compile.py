@@ -156,7 +156,7 @@ MISTAKES = [
     ("waypost: 1", "waypost: 2", "catalog_version", 1, "waypost: 1"),
     ("waypost: 1", "# none", "catalog_missing_key", 1, "`waypost:`"),
     ("waypost: 1", "waypost: 1\nofers: {}", "catalog_unknown_key", 2, "`offers`"),
-    ("waypost: 1", "waypost: 1\nrates: {}", "catalog_not_available", 2, "remove it"),
+    ("waypost: 1", "waypost: 1\nusers: {}", "catalog_not_available", 2, "remove it"),
     ("waypost: 1", "waypost: 1\nusers:\n  bob: {}", "catalog_not_available", 2, "remove it"),
     (ADVERTISER, "    tokn: a\n    token: b", "catalog_unknown_key", 4, "`token`"),
     (ADVERTISER, "    active: true", "catalog_missing_key", 3, "`token:`"),

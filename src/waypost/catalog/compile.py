@@ -25,6 +25,7 @@ from waypost.catalog.sections.placing import (
     work_out,
 )
 from waypost.catalog.sections.rules import Names
+from waypost.catalog.sections.rates import read_rates
 from waypost.catalog.source import Mapping, Node, Scalar, read_sources
 from waypost.catalog.templates import TemplateChecker
 from waypost.settings import CatalogSettings
@@ -76,6 +77,7 @@ def _compile(tree: Mapping, first: str, reader: Reader, templates: TemplateCheck
         partners=read_partners(reader, section["partners"], _rule_names(section["offers"].node, names), templates),
         privacy=read_privacy(reader, Field(tree.entries.get("privacy", _absent()), "privacy")),
         domains=read_domains(reader, Field(tree.entries.get("domains", _absent()), "domains"), names["links"]),
+        rates=read_rates(reader, Field(tree.entries.get("rates", _absent()), "rates")),
         links=work_out(reader, links, Places(offers, groups, ends, default)),
     )
 

@@ -5,6 +5,7 @@ Reads and writes nothing. Never holds a number: numbers are an engine's, append-
 """
 
 from collections.abc import Iterator
+from decimal import Decimal
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -102,6 +103,7 @@ class Compiled(Item, frozen=True):
     privacy: Privacy = Privacy()
     domains: tuple[Domain, ...] = ()
     groups: tuple[GroupDraft, ...] = ()
+    rates: dict[str, Decimal] = {}  # units of each currency that are worth the same
 
     def counts(self) -> dict[str, int]:
         """How many of each kind."""

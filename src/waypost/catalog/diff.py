@@ -57,6 +57,9 @@ def diff_catalogs(before: Compiled, after: Compiled) -> list[Change]:
     privacy = _compare(dict(_flat(before.privacy, "")), dict(_flat(after.privacy, "")))
     if privacy:
         changes.append(Change("privacy", "", "changed", tuple(privacy)))
+    rates = _compare(*({name: str(rate) for name, rate in one.rates.items()} for one in (before, after)))
+    if rates:
+        changes.append(Change("rates", "", "changed", tuple(rates)))
     for section in (*SECTIONS, "domains"):
         kind = section.removesuffix("s")
         old = {item.name: item for item in getattr(before, section)}

@@ -75,7 +75,7 @@ KEYS: tuple[Key, ...] = (
     _reserved("apps", "mobile apps and their events"),
     _reserved("networks", "networks that are asked for their claims"),
     _reserved("rules", "operator's rules on inbound calls"),
-    _reserved("rates", "exchange rates"),
+    Key("rates", "mapping", "exchange rates, for `convert` in templates ([macros.md](macros.md))"),
     Key("privacy", "mapping", "what is stored of visitors ([visits.md](visits.md))"),
     Key("domains", "mapping by host", "hosts that doors answer for; `*` is all others"),
     _reserved("users", "who may use the console"),
@@ -301,6 +301,9 @@ KEYS: tuple[Key, ...] = (
     Key("links.NAME.mode", "`302` or `307`", "the status of redirects", "the offer's"),
     Key("links.NAME.referrer", "`keep` or `hide`", "whether the target learns which page the click was on", "keep"),
     _reserved("links.NAME.payouts", "payouts that differ for this link"),
+    # --- rates
+    Key("rates.base", "ISO 4217 code", "the currency that the others are measured by"),
+    Key("rates.CURRENCY", "number", "how many units of this currency are worth one of the base's (`USD: 1.0842`)"),
     # --- privacy and domains
     Key("privacy.ip", "`truncated`, `hashed`, `whole` or `none`", "a visitor's address", "truncated"),
     Key("privacy.user_agent", "`whole`, `family` or `none`", "a visitor's browser", "whole"),

@@ -5,6 +5,7 @@ and cache it, so opening a version costs the same for ten links and for a hundre
 """
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import NamedTuple, Protocol
 
 from waypost.catalog.model import Advertiser, IntakeRules, Link, Offer, Partner, Route
@@ -61,6 +62,9 @@ class CatalogView(Protocol):
 
     def privacy(self) -> Privacy:
         """What is kept of visitors."""
+
+    def rates(self) -> Mapping[str, Decimal]:
+        """How many units of each currency are worth the same; empty where the catalog gives no rates."""
 
     def domains(self) -> tuple[Domain, ...]:
         """The hosts that the catalog names."""

@@ -57,6 +57,7 @@ class CompiledRule(NamedTuple):
     reads_body: bool
     secrets: tuple[str, ...]  # that its templates refer to
     is_plain: bool
+    context: Context  # secrets, and the rates of the rule's catalog
 
 
 class Rendered(NamedTuple):
@@ -77,7 +78,8 @@ class Renderer:
 
     def __init__(self, catalogs: CatalogSource, secrets: Secrets | None = None) -> None:
         self._catalogs = catalogs
-        self._context = Context(secrets) if secrets is not None else Context()
+        self._secrets = secrets
+        self._contexts: dict[int, Context] = {}
         self._rules: OrderedDict[tuple[int, int, int], CompiledRule] = OrderedDict()
         self._views: dict[int, CatalogView] = {}
         self._time: tuple[int, str] = (-1, "")
@@ -95,11 +97,11 @@ class Renderer:
             values = _with_id(out, _of_attempt(attempt, reason, first_ms, at_ms))
         headers = self._own_headers(out.id, out.test, attempt, reason, first_ms)
         try:
-            url = rule.url.render(values, self._context)
+            url = rule.url.render(values, rule.context)
             if rule.headers:
                 self._add_headers(headers, rule, values, out.id)
-            body = rule.body.render(values, self._context).encode() if rule.body is not None else b""
-            shown = rule.url.render_redacted(values, self._context) if rule.url.secrets else url
+            body = rule.body.render(values, rule.context).encode() if rule.body is not None else b""
+            shown = rule.url.render_redacted(values, rule.context) if rule.url.secrets else url
         except WaypostError as error:
             raise _render_error(error) from error
         if not _url(url):
@@ -115,7 +117,7 @@ class Renderer:
         batch = rule.batch
         if batch is None:
             raise WaypostError("template_missing", "the rule has no batch", place=first.id)
-        context = self._context
+        context = rule.context
         common = _of_attempt(attempt, reason, first_ms, at_ms)
         headers = self._own_headers(batch_id([out.id for out in outs]), first.test, attempt, reason, first_ms)
         headers.append(("Waypost-Batch", str(len(outs))))
@@ -160,7 +162,7 @@ class Renderer:
         self, headers: list[tuple[str, str]], rule: CompiledRule, values: Mapping[str, str], place: str
     ) -> None:
         for name, template in rule.headers:
-            value = template.render(values, self._context)
+            value = template.render(values, rule.context)
             if "\r" in value or "\n" in value or "\0" in value:
                 raise WaypostError("render_bad_header", f"header {name}", place=place)
             headers.append((name, value))
@@ -186,7 +188,7 @@ class Renderer:
         key = (out.catalog, out.partner, out.rule)
         rule = self._rules.get(key)
         if rule is None:
-            rule = self._rules[key] = _compiled(self._find(out))
+            rule = self._rules[key] = _compiled(self._find(out), self._context_of(out.catalog))
             if len(self._rules) > _TEMPLATES_MAX:
                 self._rules.popitem(last=False)
         else:
@@ -201,6 +203,17 @@ class Renderer:
         raise WaypostError(
             "template_missing", f"catalog {out.catalog} has no rule {out.rule} of partner {out.partner}", place=out.id
         )
+
+    def _context_of(self, version: int) -> Context:
+        """What templates of a catalog version may ask for: secrets, and that version's exchange rates."""
+        context = self._contexts.get(version)
+        if context is None:
+            if len(self._contexts) >= _VIEWS_MAX:
+                self._contexts.pop(next(iter(self._contexts)))
+            rates = self._view(version).rates()
+            context = Context(rates=rates) if self._secrets is None else Context(self._secrets, rates)
+            self._contexts[version] = context
+        return context
 
     def _view(self, version: int) -> CatalogView:
         view = self._views.get(version)
@@ -242,7 +255,7 @@ def batch_id(ids: Sequence[str]) -> str:
     return "b" + blake2b(" ".join(ids).encode(), digest_size=12).hexdigest()
 
 
-def _compiled(rule: PostbackRule) -> CompiledRule:
+def _compiled(rule: PostbackRule, context: Context) -> CompiledRule:
     content_type = next((value for name, value in rule.headers.items() if name.lower() == "content-type"), "")
     position = body_position(content_type)
     missing, place = Missing(rule.missing), rule.place
@@ -279,6 +292,7 @@ def _compiled(rule: PostbackRule) -> CompiledRule:
         reads_body(rule.success, rule.batch),
         secrets,
         is_plain,
+        context,
     )
 
 

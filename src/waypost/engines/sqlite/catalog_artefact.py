@@ -92,6 +92,7 @@ def _fill(connection: sqlite3.Connection, version: int, numbered: Numbered, comp
         "rules": _encode(rules_of(numbered)),
         "privacy": _encode(numbered.compiled.privacy),
         "domains": _encode(numbered.compiled.domains),
+        "rates": _encode(numbered.compiled.rates),
     }
     write("INSERT INTO meta VALUES (?, ?)", meta.items())
     for advertiser in numbered.advertisers():

@@ -13,7 +13,7 @@ from waypost.catalog.numbering import Numbered, names_to_number
 from waypost.engines.sqlite.catalog_artefact import token_digest
 from waypost.engines.sqlite.connection import connect
 
-_META = {"compiled", "counts", "domains", "format", "intake", "privacy", "rules", "version"}
+_META = {"compiled", "counts", "domains", "format", "intake", "privacy", "rates", "rules", "version"}
 
 
 def folder_problems(folder: Path, versions: list[int], current: int) -> list[str]:

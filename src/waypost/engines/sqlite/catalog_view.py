@@ -8,6 +8,7 @@ Used by one thread at a time.
 import secrets
 import sqlite3
 from collections.abc import Callable, Hashable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -178,6 +179,9 @@ class SqliteCatalogView:
 
     def privacy(self) -> Privacy:
         return msgspec.msgpack.decode(self._meta("privacy"), type=Privacy)
+
+    def rates(self) -> Mapping[str, Decimal]:
+        return msgspec.msgpack.decode(self._meta("rates"), type=dict[str, Decimal])
 
     def domains(self) -> tuple[Domain, ...]:
         return msgspec.msgpack.decode(self._meta("domains"), type=tuple[Domain, ...])
