@@ -124,6 +124,7 @@ def checks_page() -> str:
     lines += ["\n## Other codes of decisions\n", "| code | verdict | meaning |", "|---|---|---|"]
     lines += [f"| `{code}` | refused | {_cell(meaning)} |" for code, meaning in OTHER_CODES.items()]
     lines.append("| `duplicate` | duplicate | the call says nothing that the conversion does not say already |")
+    lines.append("| `repeated_key` | duplicate | the call's idempotency key was used before: the first call counts |")
     for code in ("poisonous_item", "unreadable_frame"):
         lines.append(f"| `{code}` | set_aside | {_cell(ERRORS[code].meaning)} |")
     lines.append("\n`new` and `updated` carry no code. What a door refuses beforehand is in [errors.md](errors.md).")

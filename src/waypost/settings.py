@@ -75,6 +75,7 @@ class PipelineSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     board_lifetime_ms: int
     replay_kept_ms: int
     replay_frames_max: int
+    keyed_kept_ms: int
 
 
 class CourierSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

@@ -13,7 +13,7 @@ from waypost.engines.sqlite.ledger import SqliteLedger
 from waypost.errors import WaypostError
 from waypost.model.frames import BatchRecord, Conversion, Decision, PostbackOut, SourceRange, Status, Verdict
 from waypost.model.wire import decode_block, encode_frame
-from waypost.ports.ledger import Ledger, LedgerChanges, Parked
+from waypost.ports.ledger import Keyed, Ledger, LedgerChanges, Parked
 
 
 class SqliteLedgers:
@@ -186,3 +186,23 @@ def test_the_loss_of_any_row_is_a_problem(tmp_path: Path, row: str) -> None:
     connection.commit()
     connection.close()
     assert ledger.problems()
+
+
+def test_first_calls_with_keyed_receipts(engine: Any) -> None:
+    ledger = engine.open()
+    first = Keyed(7, "door-0", 0, START_MS, b"content1")
+    ledger.apply(changes(1, 0, 1, keyed=[first, Keyed(8, "door-0", 1, START_MS + 1, b"")]))
+    assert ledger.keyed([7, 9, 7]) == {7: first}
+    again = Keyed(7, "door-1", 5, START_MS + 9, b"content2")
+    ledger.apply(changes(2, 1, 2, keyed=[again]))
+    assert ledger.keyed(range(1000))[7] == again and ledger.problems() == []
+    ledger.forget_keyed(START_MS + 2)
+    assert set(ledger.keyed([7, 8])) == {7} and ledger.problems() == []
+
+
+def test_a_lost_keyed_receipt_is_noticed(tmp_path: Path) -> None:
+    ledger = SqliteLedger(tmp_path / "ledger.db")
+    ledger.apply(changes(1, 0, 1, keyed=[Keyed(7, "door-0", 0, START_MS, b"")]))
+    with sqlite3.connect(tmp_path / "ledger.db") as connection:
+        connection.execute("DELETE FROM keyed")
+    assert ledger.problems() == ["ledger: 1 rows were written to keyed, 0 are held"]

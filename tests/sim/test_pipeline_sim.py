@@ -22,6 +22,7 @@ from waypost.engines.sqlite.journal import SqliteFeeds, SqliteJournal
 from waypost.engines.sqlite.ledger import SqliteLedger
 from waypost.errors import WaypostError
 from waypost.model.frames import BatchRecord, Decision, PostbackIn, PostbackOut, Verdict
+from waypost.model.ids import KeyedReceipts
 from waypost.model.wire import decode_block, encode_frame
 from waypost.ports.feed import Block, Feed
 from waypost.runtime.journal_reader import JournalReader, Reading
@@ -372,3 +373,72 @@ def test_a_full_disk_stops_nothing_for_good(tmp_path: Path) -> None:
     pipeline.run(lambda: next(rounds))
     assert [decision.verdict for decision in world.decisions()] == [Verdict.NEW]
     assert pipeline._stats.values["errors"] == 3
+
+
+def keyed(frame: PostbackIn, key: bytes) -> PostbackIn:
+    receipt = KeyedReceipts(RING).number(frame.advertiser, key, test=frame.test)
+    return msgspec.structs.replace(frame, receipt=receipt, keyed=True)
+
+
+def test_a_key_that_was_used_before_has_no_effect_whatever_door_took_it(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    one, two = click(START_MS, 1), click(START_MS, 2)
+    world.append(0, one, two)
+    first = keyed(call(START_MS + 5, f"click_id={click_id(one)}&goal=install&txn_id=a"), b"k")
+    world.append(1, first, keyed(call(START_MS + 6, f"click_id={click_id(two)}&goal=install&txn_id=b"), b"k"))
+    world.append(0, call(START_MS + 6, f"click_id={click_id(two)}&goal=install&txn_id=c"))
+    world.drain()
+    world.append(0, msgspec.structs.replace(first, at_ms=START_MS + 7, door=0))
+    world.drain()
+    made, other, free, again = sorted(world.decisions(), key=lambda one: (one.at_ms, one.source != "door-1"))
+    assert [one.verdict for one in (made, other, free, again)] == ["new", "duplicate", "new", "duplicate"]
+    assert made.receipt == other.receipt == again.receipt == made.conversion
+    assert other.code == again.code == "repeated_key"
+    assert other.details["idempotency_key"].startswith("was used by the call at door-1 position 0, with other words")
+    assert again.details["idempotency_key"] == "was used by the call at door-1 position 0, with the same"
+    assert len(world.postbacks()) == 2 and world.ledger().problems() == []
+
+
+def test_a_call_that_waits_for_its_click_holds_its_key(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    late, there = click(START_MS + 4, 1, door=0), click(START_MS, 2, door=1)
+    world.append(1, there, keyed(call(START_MS + 5, f"click_id={click_id(late)}&goal=install"), b"k"))
+    world.drain()
+    world.append(1, keyed(call(START_MS + 6, f"click_id={click_id(there)}&goal=install"), b"k"))
+    world.drain()
+    assert [(one.position, one.code) for one in world.decisions()] == [(2, "repeated_key")]
+    world.append(0, late, watermark_ms=START_MS + 9)
+    world.drain()
+    assert [(one.position, one.verdict) for one in world.decisions()] == [(2, "duplicate"), (1, "new")]
+
+
+def test_a_key_is_forgotten_in_time_but_not_one_that_made_a_conversion(tmp_path: Path) -> None:
+    world = World(tmp_path, keyed_kept_ms=1000, replay_kept_ms=0)
+    one = click(START_MS)
+    made = keyed(call(START_MS + 5, f"click_id={click_id(one)}&goal=install"), b"made")
+    refused = keyed(call(START_MS + 6, "click_id=nothing"), b"refused")
+    world.append(0, one, made, refused)
+    world.drain()
+    world.clock.advance(999)
+    world.append(0, msgspec.structs.replace(refused, at_ms=START_MS + 7))
+    world.drain()
+    world.clock.advance(1)
+    for wait_ms in (0, 3 * 86_400_000):  # expired, and then dropped
+        world.clock.advance(wait_ms)
+        world.append(0, msgspec.structs.replace(refused, at_ms=START_MS + 8), made)
+        world.drain()
+    codes = [one.code for one in world.decisions() if one.receipt == refused.receipt]
+    assert codes == ["click_id_forged", "repeated_key", "click_id_forged", "click_id_forged"]
+    codes = [one.code for one in world.decisions() if one.receipt == made.receipt]
+    assert codes == ["", "repeated_key", "repeated_key"] and world.ledger().problems() == []
+
+
+def test_calls_are_judged_in_the_order_of_acceptance_keyed_or_not(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    one = click(START_MS)
+    world.append(0, one)
+    text = f"click_id={click_id(one)}&goal=install&status="
+    world.append(1, call(START_MS + 5, text + "pending", 3), keyed(call(START_MS + 5, text + "approved"), b"k"))
+    world.append(1, call(START_MS + 6, text + "declined", door=1))
+    world.drain()
+    assert [one.position for one in world.decisions()] == [0, 1, 2]

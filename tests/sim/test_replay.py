@@ -29,7 +29,8 @@ def test_the_world_has_what_is_hard_to_go_back_over(world: ReplayWorld, tmp_path
     decisions = [decode_frame(raw) for batch in batches for raw in batch.decisions]
     verdicts = Counter(one.verdict.value for one in decisions if isinstance(one, Decision))
     assert set(verdicts) == {"new", "updated", "duplicate", "refused"}
-    assert {one.code for one in decisions if isinstance(one, Decision)} >= {"cap_reached", "goal_unknown"}
+    codes = {one.code for one in decisions if isinstance(one, Decision)}
+    assert codes >= {"cap_reached", "goal_unknown", "repeated_key"}
     assert any(one.parked_ms for one in decisions if isinstance(one, Decision))
     stopped = {outcome.stopped_by for one in decisions if isinstance(one, Decision) for outcome in one.rules}
     assert any("fired" in text for text in stopped), stopped

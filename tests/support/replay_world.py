@@ -17,7 +17,8 @@ from waypost.engines.sqlite.journal import SqliteFeeds, SqliteJournal
 from waypost.engines.sqlite.ledger import SqliteLedger
 from waypost.engines.sqlite.recording import SqliteRecordingWriter
 from waypost.layout import Layout
-from waypost.model.frames import BatchRecord, Click, Frame
+from waypost.model.frames import BatchRecord, Click, Frame, PostbackIn
+from waypost.model.ids import KeyedReceipts
 from waypost.model.wire import decode_block, encode_frame
 from waypost.ports.recording import RecordingInfo
 from waypost.runtime.journal_reader import JournalReader
@@ -56,7 +57,8 @@ links:
   one: {partner: geozo, offer: vpn}
   two: {partner: geozo, offer: game}
 """
-SETTINGS = load_settings(None, {})
+KEYED_KEPT_MS = 9_000  # some keys are forgotten on the way
+SETTINGS = load_settings(None, {"WAYPOST_PIPELINE_KEYED_KEPT_MS": str(KEYED_KEPT_MS)})
 
 
 class ReplayWorld:
@@ -71,7 +73,10 @@ class ReplayWorld:
         self.doors = [
             SqliteJournal(self.layout.journals, f"door-{number}", SETTINGS.journal, self.clock) for number in (0, 1, 2)
         ]
-        self.settings = msgspec.structs.replace(SETTINGS.pipeline, batch_frames_max=batch_frames_max)
+        self.settings = msgspec.structs.replace(
+            SETTINGS.pipeline, batch_frames_max=batch_frames_max, keyed_kept_ms=KEYED_KEPT_MS
+        )
+        self.receipts = KeyedReceipts(RING)
 
     def apply(self, text: str) -> int:
         file = self.layout.root / "catalog.yaml"
@@ -106,6 +111,7 @@ class ReplayWorld:
     def live(self, seed: int, count: int = 320) -> None:
         """Traffic in two halves, the second under a catalog that pays more."""
         rng = random.Random(seed)
+        self.key_rng = random.Random(-1 - seed)
         known: list[str] = []
         now = START_MS
         for half in (0, 1):
@@ -130,7 +136,8 @@ class ReplayWorld:
             if rng.random() < 0.25:  # through a door that is behind: its call comes first, and waits
                 one = msgspec.structs.replace(one, door=2)
                 known[-1] = click_id(one)
-                self.append(door, call(now, f"click_id={click_id(one)}&goal=install&txn_id=e{nth}", door=door))
+                early = call(now, f"click_id={click_id(one)}&goal=install&txn_id=e{nth}", door=door)
+                self.append(door, self._keyed(early))
                 self.late.append(one)
             else:
                 self.append(door, one)
@@ -142,7 +149,14 @@ class ReplayWorld:
         if self.sent and rng.random() < 0.15:
             query = rng.choice(self.sent[-5:])  # a sender who tries again
         self.sent.append(query)
-        self.append(door, call(now, query, nth % 1000, door=door))
+        self.append(door, self._keyed(call(now, query, nth % 1000, door=door)))
+
+    def _keyed(self, one: PostbackIn) -> PostbackIn:
+        """Every third call carries one of a few idempotency keys."""
+        if self.key_rng.random() < 0.67:
+            return one
+        receipt = self.receipts.number(one.advertiser, b"key-%d" % self.key_rng.randrange(30))
+        return msgspec.structs.replace(one, receipt=receipt, keyed=True)
 
     def batch_times(self) -> list[int]:
         with closing(SqliteLedger(self.layout.ledger, read_only=True)) as ledger:

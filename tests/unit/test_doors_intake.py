@@ -265,3 +265,65 @@ def test_a_partners_click_names_fill_the_offers_url_and_its_targeting(tmp_path: 
             answer = door.get(f"/c/link-acme?{query}")
             assert answer.headers["location"] == f"http://127.0.0.1:9000/?{location}"
         assert door.get("/c/link-acme?aff_sub=bad").status != 302
+
+
+# --- idempotency keys -----------------------------------------------------------------------------------
+
+
+def receipt_of(door: RunningDoor, target: str, *headers: str, body: bytes | None = None) -> str:
+    answer = door.get(target, *headers) if body is None else door.post(target, body, *headers)
+    assert answer.status == 200
+    return str(answer.json["receipt"])
+
+
+def test_a_key_makes_the_receipt_the_same_at_any_door_and_each_time(door: RunningDoor, tmp_path: Path) -> None:
+    header = "Idempotency-Key: order-17"
+    first = receipt_of(door, "/postback?token=s3cret&click_id=1", header)
+    assert last(door).keyed and receipt_text(last(door).receipt) == first and last(door).receipt < 1 << 62
+    assert last(door).at_ms > 1_700_000_000_000
+    again = [
+        receipt_of(door, "/postback?token=s3cret&click_id=2", header),
+        receipt_of(door, "/s3cret/postback?idempotency_key=order-17"),
+        receipt_of(door, "/postback?idempotency_key=order%2D17&token=s3cret"),
+        receipt_of(door, "/postback", body=b"token=s3cret&idempotency_key=order-17"),
+        receipt_of(door, "/postback", "Waypost-Token: s3cret", header, "Content-Type: application/json", body=b"{}"),
+    ]
+    with running_door(tmp_path / "other", catalogs=MemoryCatalogs(VIEW), number=9) as other:
+        again.append(receipt_of(other, "/postback?token=s3cret", header))
+    assert set(again) == {first}
+
+
+def test_receipts_differ_by_key_advertiser_test_and_kind_of_key(door: RunningDoor) -> None:
+    header = "Idempotency-Key: order-17"
+    found = [
+        receipt_of(door, "/postback?token=s3cret", header),
+        receipt_of(door, "/postback?token=s3cret", "Idempotency-Key: order-18"),
+        receipt_of(door, "/postback?token=near-token", header),
+        receipt_of(door, "/postback?token=s3cret", header, f"Waypost-Test: {OPERATOR_KEY}"),
+    ]
+    assert len(set(found)) == 4
+    for target, headers in (("/postback?token=s3cret", ["Idempotency-Key:  "]), ("/postback?token=s3cret", [])):
+        assert receipt_of(door, target, *headers) != receipt_of(door, target, *headers)
+        assert not last(door).keyed
+    receipt_of(door, "/postback?token=s3cret&idempotency_key=")
+    assert not last(door).keyed
+
+
+def test_a_key_in_a_call_without_a_token_to_be_seen_is_nobodys(door: RunningDoor) -> None:
+    kind = "Content-Type: application/json"
+    receipt_of(door, "/postback", kind, "Idempotency-Key: order-17", body=b'{"token":"s3cret"}')
+    assert last(door).auth is Auth.DEFERRED and not last(door).keyed
+
+
+def test_a_standard_webhook_sent_again_is_the_same_call(door: RunningDoor) -> None:
+    import time
+
+    from waypost.stages.signing import webhook_signature
+
+    stamp, body = str(int(time.time())).encode(), b'{"click_id":"1"}'
+    signed = webhook_signature("whsec_c2VjcmV0", b"msg_1", stamp, body)
+    headers = ["webhook-id: msg_1", f"webhook-timestamp: {stamp.decode()}", f"webhook-signature: v1,{signed}"]
+    headers += ["Waypost-Advertiser: hooks", "Content-Type: application/json"]
+    first = receipt_of(door, "/postback", *headers, body=body)
+    assert receipt_of(door, "/postback", *headers, "Idempotency-Key: somebody-else's", body=body) == first
+    assert last(door).keyed

@@ -14,6 +14,7 @@ from waypost.model.frames import AnyFrame, Click, Conversion, Decision, Frame, O
 from waypost.model.ids import (
     ALPHABET,
     ClickIdCodec,
+    KeyedReceipts,
     KeyRing,
     conversion_text,
     looks_like_click_id,
@@ -178,3 +179,20 @@ def test_the_wire_form_of_every_struct_is_pinned() -> None:
     assert Conversion.__struct_fields__[:4] == ("receipt", "identity", "partition", "status")
     assert {member.value for member in Verdict} == {"new", "updated", "duplicate", "refused", "set_aside"}
     assert model.RuleOutcome.__struct_config__.tag == 16 and model.SourceRange.__struct_config__.tag == 17
+
+
+def test_keyed_receipts_never_meet_those_that_grow_with_time() -> None:
+    made = KeyedReceipts(KeyRing({"a": bytes(16)}))
+    numbers = {made.number(advertiser, b"key-%d" % nth) for advertiser in (0, 1) for nth in range(5000)}
+    assert len(numbers) == 10_000 and max(numbers) < 1 << 62
+    for year_ms in (1_100_000_000_000, 1_790_000_000_000, (1 << 41) - 1):
+        assert receipt_number(year_ms, 0, 0) >= 1 << 62
+    assert parse_numbered(receipt_text(min(numbers)), "r") == min(numbers)
+
+
+def test_keyed_receipts_hold_while_keys_are_added_to_the_ring() -> None:
+    older = KeyedReceipts(KeyRing({"a": bytes(16)}))
+    newer = KeyedReceipts(KeyRing({"a": bytes(16), "b": bytes(range(16))}))
+    other = KeyedReceipts(KeyRing({"a": bytes(range(16))}))
+    assert older.number(1, b"k") == newer.number(1, b"k") != other.number(1, b"k")
+    assert older.number(1, b"k") != older.number(1, b"k", test=True)

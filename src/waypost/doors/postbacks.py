@@ -6,6 +6,7 @@ ledger, a name server or JSON (law 1): what it says is for the pipeline to judge
 `identify` and `frame` know no connection: other ways in (many calls in one body, a stream) use them call by call.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from urllib.parse import unquote_plus
 
@@ -15,10 +16,10 @@ from waypost.doors.door_time import DoorTime
 from waypost.doors.protocol import Connection
 from waypost.doors.shelf import Shelf
 from waypost.model.frames import Auth, PostbackIn
-from waypost.model.ids import ClickIdCodec
+from waypost.model.ids import ClickIdCodec, KeyedReceipts
 from waypost.model.partition import NO_PARTITION
 from waypost.model.wire import encode_frame
-from waypost.stages.call_auth import Arrival, Caller, plain_token
+from waypost.stages.call_auth import FORM, PARAMETERS_MAX, Arrival, Caller, plain_token
 from waypost.stages.signing import STANDARD_WEBHOOKS
 from waypost.telemetry.stats import Stats
 
@@ -26,7 +27,9 @@ CONTENT_TYPE_CHARS_MAX = 128
 _METHODS = {b"GET": "GET", b"POST": "POST"}
 _RETURN = b"return="
 _BY_TOKEN = Auth.TOKEN  # looking an enum's member up costs as much as a call
-_ASKING = frozenset((b"authorization", b"content-type", b"waypost-test", b"waypost-token"))  # headers that decide
+_KEY = b"idempotency_key="
+# headers that decide
+_ASKING = frozenset((b"authorization", b"content-type", b"idempotency-key", b"waypost-test", b"waypost-token"))
 
 
 class Postbacks:
@@ -37,6 +40,7 @@ class Postbacks:
     ) -> None:
         self._time = time
         self._codec = codec
+        self._keyed_receipts = KeyedReceipts(codec.ring)
         self._commit = commit
         self._answers = answers
         self._stats = stats
@@ -57,7 +61,7 @@ class Postbacks:
             return False
         commit = self._commit
         # `find` and not `in`, which first makes an exception for bytes
-        if query.find(_RETURN) >= 0 or query.find(b"#") >= 0 or commit.is_full:
+        if query.find(_RETURN) >= 0 or query.find(b"#") >= 0 or query.find(_KEY) >= 0 or commit.is_full:
             return False
         connection.is_known = True
         receipt = self._time.next_receipt()
@@ -111,9 +115,19 @@ class Postbacks:
             self._stats.values["door_unavailable"] += 1
             connection.respond(self._answers.error("journal_unavailable", connection.mode))
             return None
-        receipt = self._time.next_receipt()
+        key = key_of(caller, headers, query, body, content_type) if headers or body or _KEY in query else b""
+        receipt = self.receipt(caller, key, test=test)
         frame = self.frame(
-            shelf, caller, receipt, connection.method, query, body, content_type, connection.address, test
+            shelf,
+            caller,
+            receipt,
+            connection.method,
+            query,
+            body,
+            content_type,
+            connection.address,
+            test,
+            keyed=bool(key),
         )
         mode = connection.mode
         response = self._answers.accepted["json" if test else answer_kind(caller, query)][mode] % receipt
@@ -130,6 +144,13 @@ class Postbacks:
         if caller.code or caller.gate is None:
             return caller
         return shelf.at_gate(caller, arrival, self._time.advance())
+
+    def receipt(self, caller: Caller, key: bytes, *, test: bool = False) -> int:
+        """A new receipt; the one of the caller's idempotency key, if there is such."""
+        if not key:
+            return self._time.next_receipt()
+        self._time.advance()
+        return self._keyed_receipts.number(caller.advertiser, key, test=test)
 
     def frame(
         self,
@@ -208,6 +229,29 @@ def answer_kind(caller: Caller, query: bytes) -> str:
 def wants_ok(query: bytes) -> bool:
     """Whether the URL says `return=OK` (as Keitaro's do): some networks believe nothing but that word."""
     return any(pair[:7] == _RETURN and pair[7:].upper() == b"OK" for pair in query.split(b"&"))
+
+
+def key_of(caller: Caller, headers: Mapping[bytes, bytes], query: bytes, body: bytes, content_type: str) -> bytes:
+    """The idempotency key of a call; empty if there is none, or nobody knows yet whose call it is.
+
+    Of what Standard Webhooks sign it is the message's id; else the header's, else the parameter's, of query and form.
+    """
+    if caller.auth is Auth.DEFERRED:
+        return b""  # whoever sends somebody's key in a call without his token must not use it up
+    if caller.auth is Auth.SIGNATURE and is_body_signed_alone(caller):
+        return b"webhook-id " + headers[b"webhook-id"] if b"webhook-id" in headers else b""
+    stated = headers.get(b"idempotency-key", b"").strip()
+    if not stated:
+        kind = content_type.partition(";")[0].strip().lower()
+        stated = _parameter(query) or (_parameter(body) if kind in ("", FORM) else b"")
+    return b"key " + stated if stated else b""
+
+
+def _parameter(pairs: bytes) -> bytes:
+    for pair in pairs.split(b"&", PARAMETERS_MAX)[:PARAMETERS_MAX] if _KEY in pairs else ():
+        if pair.startswith(_KEY) and len(pair) > len(_KEY):
+            return unquote_plus(pair[len(_KEY) :].decode("utf-8", "replace")).strip().encode()
+    return b""
 
 
 def is_body_signed_alone(caller: Caller) -> bool:

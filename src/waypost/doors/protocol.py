@@ -44,11 +44,14 @@ _WANTED = frozenset(
         b"waypost-token",
         b"waypost-advertiser",
         b"waypost-test",
+        b"idempotency-key",
         b"webhook-id",
         b"webhook-timestamp",
         b"webhook-signature",
     )
 )
+
+_ONCE = frozenset((b"expect", b"idempotency-key"))  # of a head that will not come again
 
 
 class Refused(Exception):  # noqa: N818 (not an error of ours: it ends the parser's work)
@@ -311,7 +314,7 @@ class Connection(asyncio.Protocol):
             owner.handle(self)
         except Exception as error:
             self._crashed(error)
-        if mode == KEEP and self.pending > pending and not self.body and b"expect" not in self.headers:
+        if mode == KEEP and self.pending > pending and not self.body and _ONCE.isdisjoint(self.headers):
             self._kept_headers = self.headers
             self.headers = {}
         self._reset()

@@ -41,6 +41,7 @@ from waypost.stages.targeting import skip_meaning
 _RESULTS = {"p": "pass", "f": "fail", "s": "skip"}
 _STATES = {ItemState.QUEUED: "queued", ItemState.IN_FLIGHT: "in flight", ItemState.DEAD: "dead"}
 _CODE_MEANINGS = {
+    "repeated_key": "the call's idempotency key was used before: the first call counts",
     "duplicate": "the conversion is there already, and the call changes nothing of it",
     **{check.code: f"not so: {check.meaning}" for check in CHECKS},
     **OTHER_CODES,
@@ -253,7 +254,7 @@ class _Teller:
                 source_position=row["source_position"],
                 verdict=row["verdict"],
                 code=row["code"],
-                meaning=_meaning(row["code"]),
+                meaning="; it ".join(filter(None, (_meaning(row["code"]), details.get("idempotency_key", "")))),
                 checks=_checks(row["checks"], details),
                 advertiser=self._names.advertiser_name(version, row["advertiser"]),
                 offer=self._names.offer_name(terms, row["offer"]),

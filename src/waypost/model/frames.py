@@ -377,12 +377,14 @@ class Before(Frame, tag=18):
     """What a batch was about to change, as it stood: from it and today's ledger follows the state at any past batch.
 
     `conversions` before their first update in the batch; `released` the parked calls that it decided; `fired` the
-    (click's ms, door, seq, rule key) that it added.
+    (click's ms, door, seq, rule key) that it added; `keyed` what was known of keyed receipts that it noted: (receipt,
+    source, position, at_ms, content), with an empty source where nothing was.
     """
 
     conversions: tuple[Conversion, ...] = ()
     released: tuple[PostbackIn, ...] = ()
     fired: tuple[tuple[int, int, int, int], ...] = ()
+    keyed: tuple[tuple[int, str, int, int, bytes], ...] = ()
 
 
 AnyFrame = (

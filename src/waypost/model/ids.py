@@ -7,10 +7,13 @@ Click id, 128 bits from the top: ms 42, door 12, sequence 14, route 26, flags 2,
 AES-128 block under a key of the ring; text is the key's character and 22 base62 digits of the block.
 The check is a constant: a forged block deciphers to it with a chance of 2^-32.
 
-Receipts are 63-bit numbers that grow with time: ms 41, door 12, sequence 10; text is `r` and 16 hex digits.
+Receipts are 63-bit numbers that grow with time: ms 41, door 12, sequence 10; text is `r` and 16 hex digits. From 2004
+to 2039 their top bit is set. A *keyed* receipt is made from its sender's idempotency key instead: the top bit is clear,
+and the other 62 are a keyed hash, so the two kinds never meet and every door makes the same one.
 The conversion that a call created has the same digits after `c`, its postbacks after `p` with `.N` behind.
 """
 
+from hashlib import blake2b
 from typing import NamedTuple
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -23,6 +26,8 @@ DOORS_MAX = 1 << 12
 CLICK_SEQUENCE_MAX = 1 << 14
 ROUTES_MAX = 1 << 26
 RECEIPT_SEQUENCE_MAX = 1 << 10
+
+KEYED_RECEIPT_BITS = 62
 
 FLAG_UNRECORDED = 1  # redirected though the journal could not take it
 FLAG_TEST = 2
@@ -72,6 +77,7 @@ class ClickIdCodec:
 
     def __init__(self, ring: KeyRing) -> None:
         ciphers = {char: Cipher(algorithms.AES(key), modes.ECB()) for char, key in ring.keys.items()}
+        self.ring = ring
         self._char = ring.current
         self._encrypt = ciphers[ring.current].encryptor().update
         self._decrypt = {char: cipher.decryptor().update for char, cipher in ciphers.items()}
@@ -139,6 +145,22 @@ def _parts_of(block: int) -> ClickId | None:
 def receipt_number(ms: int, door: int, seq: int) -> int:
     """A receipt's number; unique while a door's (ms, seq) is, and growing with time."""
     return ms << 22 | door << 10 | seq
+
+
+class KeyedReceipts:
+    """Receipts from idempotency keys: the same at every door of an installation, and to be guessed by nobody.
+
+    The oldest key of the ring makes them, for that is the one that stays when a newer one is added.
+    """
+
+    def __init__(self, ring: KeyRing) -> None:
+        self._secret = next(iter(ring.keys.values()))
+
+    def number(self, advertiser: int, key: bytes, *, test: bool = False) -> int:
+        """The receipt of (advertiser, key); a test has receipts of its own."""
+        text = b"%d\0%d\0%b" % (advertiser, test, key)
+        digest = blake2b(text, key=self._secret, person=b"waypost-keyed", digest_size=8).digest()
+        return int.from_bytes(digest, "big") & ((1 << KEYED_RECEIPT_BITS) - 1)
 
 
 def receipt_text(number: int) -> str:

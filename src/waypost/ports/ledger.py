@@ -29,6 +29,17 @@ class Parked(msgspec.Struct, frozen=True):
     call: PostbackIn
 
 
+class Keyed(msgspec.Struct, frozen=True):
+    """The first call with a receipt that was made from an idempotency key: where it stands, the time of the batch that
+    read it, and a hash of what it said."""
+
+    receipt: int
+    source: str
+    position: int
+    at_ms: int
+    content: bytes
+
+
 class LedgerChanges(msgspec.Struct):
     """All that one batch changes.
 
@@ -36,7 +47,8 @@ class LedgerChanges(msgspec.Struct):
     that one that cannot be encoded is set aside alone. `created` and `updated` are whole conversions, none in both
     (one that is created and changed within the batch is created). `caps` are increments by cap key. `released` names
     parked calls of earlier batches that are decided now. `fired` are rules that fire once a click, by their keys, and
-    the clicks for which they now have. `before` is what of this stood differently, for whoever goes back in time.
+    the clicks for which they now have. `keyed` are first calls with their receipts, to be known from now on.
+    `before` is what of this stood differently, for whoever goes back in time.
     """
 
     record: BatchRecord
@@ -49,6 +61,7 @@ class LedgerChanges(msgspec.Struct):
     released: list[tuple[str, int]]
     fired: list[tuple[ClickKey, int]] = []
     before: Before | None = None
+    keyed: list[Keyed] = []
 
 
 class Ledger(Protocol):
@@ -83,6 +96,12 @@ class Ledger(Protocol):
 
     def forget_fired(self, below_ms: int) -> None:
         """Drops what is known of clicks before this time: no call can be for them any more."""
+
+    def keyed(self, receipts: Sequence[int]) -> dict[int, Keyed]:
+        """The first calls with these receipts, of those that are known."""
+
+    def forget_keyed(self, below_ms: int) -> None:
+        """Drops some of the first calls that were read before this time, the oldest first; a bounded number."""
 
     def parked(self) -> list[Parked]:
         """Every parked call, in (source, position) order."""

@@ -13,7 +13,7 @@ import msgspec
 from waypost.model.frames import BatchRecord, Conversion
 from waypost.model.ids import ClickKey, KeyRing
 from waypost.ports.feed import Block
-from waypost.ports.ledger import Parked
+from waypost.ports.ledger import Keyed, Parked
 
 
 class RecordingInfo(msgspec.Struct, frozen=True):
@@ -40,6 +40,7 @@ class StartState(msgspec.Struct, frozen=True):
     parked: tuple[Parked, ...]
     fired: tuple[tuple[ClickKey, int], ...]
     clicks: tuple[tuple[ClickKey, bytes], ...]
+    keyed: tuple[Keyed, ...] = ()
 
 
 class RecordedBatch(msgspec.Struct, frozen=True):

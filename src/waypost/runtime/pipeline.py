@@ -30,6 +30,7 @@ from waypost.ports.feed import Positions
 from waypost.ports.ledger import Ledger, LedgerChanges, Parked
 from waypost.runtime.board import BoardKeeper
 from waypost.runtime.journal_reader import Reading, Taken
+from waypost.runtime.repeats import SPARE_MS, in_order_of_acceptance, mark_repeats
 from waypost.runtime.replay_window import ReplayWindow
 from waypost.settings import PipelineSettings
 from waypost.stages.case import Case, Intake, Where, is_waiting_for_click
@@ -211,6 +212,7 @@ class Pipeline:
         record = BatchRecord(self._batch, now_ms, version, tuple(taken.ranges), 0, 0)
         changes = LedgerChanges(record, [], [], [], [], {}, [], [])
         cases = self._open_cases(taken, released, changes, now_ms)
+        noted = mark_repeats(cases, self._ledger, changes, self._settings.keyed_kept_ms)
         cases = self._find_clicks(cases, changes, now_ms)
         ready = self._park_or_resolve(cases, changes, now_ms, view)
         known = self._ledger.conversions_by_identity([case.identity for case in ready if case.identity])
@@ -234,11 +236,12 @@ class Pipeline:
                 self._set_aside(case, error, changes, now_ms, version)
         for conversion, is_new in fresh.values():
             (changes.created if is_new else changes.updated).append(conversion)
-        if changes.updated or released or changes.fired:
+        if changes.updated or released or changes.fired or noted:
             changes.before = Before(
                 tuple([known[identity] for identity, (_, is_new) in fresh.items() if not is_new]),
                 tuple([parked.call for parked, _ in released]),
                 tuple([(*key, rule) for key, rule in changes.fired]),
+                tuple(noted),
             )
         record.decisions, record.postbacks = len(changes.decisions), len(changes.postbacks)
         record.parked, record.released = len(changes.parked), len(changes.released)
@@ -252,8 +255,8 @@ class Pipeline:
         cases: list[Case] = []
         waited = [(Where(parked.source, parked.position), parked.call, parked, code) for parked, code in released]
         fresh = [(where, call, None, "") for where, call in taken.calls]
-        # In the order of acceptance, whatever door took them: receipts grow with time.
-        for where, call, parked, code in sorted((*waited, *fresh), key=lambda item: item[1].receipt):
+        # In the order of acceptance, whatever door took them.
+        for where, call, parked, code in in_order_of_acceptance((*waited, *fresh)):
             try:
                 case = self._intake.open_case(call, where)
             except Exception as error:
@@ -277,6 +280,8 @@ class Pipeline:
         for case, click_id in zip(named, self._codec.decode_many([c.click_text for c in named]), strict=True):
             if click_id is not None:
                 case.name_click(click_id)
+        # Not for repeats: they do not wait for their click, and must be decided alike whether it is there or not.
+        named = [case for case in named if not case.repeats]
         stored = self._clicks.get_many([case.click_key for case in named if case.click_key is not None])
         damaged: set[Where] = set()
         for case in named:
@@ -434,6 +439,8 @@ class Pipeline:
         if day > 0:
             self._clicks.drop_before(day)
             self._ledger.forget_fired(day * 86_400_000)
+        kept_ms = self._settings.keyed_kept_ms + self._settings.replay_kept_ms + SPARE_MS
+        self._ledger.forget_keyed(self._clock.now_ms() - kept_ms)
 
     def close(self) -> None:
         self._reading.close()

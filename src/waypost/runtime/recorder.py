@@ -8,7 +8,7 @@ The ledger holds today's state only. Each batch's block in the log ends with wha
 (`Before`): the state at the first recorded batch is today's with the changes since then undone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from waypost.model.wire import decode_block, decode_frame, split_block
 from waypost.ports.catalog_source import CatalogSource
 from waypost.ports.click_store import ClickStore
 from waypost.ports.feed import Block, Feed, Feeds
-from waypost.ports.ledger import Ledger, Parked
+from waypost.ports.ledger import Keyed, Ledger, Parked
 from waypost.ports.recording import RecordedBatch, RecordingInfo, RecordingWriter, StartState
 
 DOORS = "door-"  # the journals that decisions are made from
@@ -59,6 +59,7 @@ class _Undo:
     released: dict[int, PostbackIn] = field(default_factory=dict)
     decided: dict[int, Decision] = field(default_factory=dict)  # of released calls, by receipt
     fired: set[tuple[int, int, int, int]] = field(default_factory=set)
+    keyed: dict[int, Keyed | None] = field(default_factory=dict)
 
     def note(self, batch: _Batch) -> None:
         for taken in batch.record.ranges:
@@ -68,18 +69,24 @@ class _Undo:
         for call in batch.before.released:
             self.released[call.receipt] = call
         self.fired.update(batch.before.fired)
+        for noted in batch.before.keyed:
+            self.keyed.setdefault(noted[0], Keyed(*noted) if noted[1] else None)
         for decision in batch.decisions:
             if decision.conversion:
                 self.touched.add(decision.conversion)
                 if decision.verdict is Verdict.NEW:
                     self.created.add(decision.conversion)
-            if decision.receipt in self.released:
+            if decision.receipt in self.released and decision.code != "repeated_key":  # that is another call
                 self.decided[decision.receipt] = decision
 
     def conversion_at_start(self, receipt: int, ledger: Ledger) -> Conversion | None:
         if receipt in self.created:
             return None
         return self.before.get(receipt) or ledger.conversion(receipt)
+
+    def keyed_at_start(self, receipts: Sequence[int], ledger: Ledger) -> tuple[Keyed, ...]:
+        found = {**ledger.keyed(receipts), **{one: self.keyed[one] for one in receipts if one in self.keyed}}
+        return tuple(one for one in found.values() if one is not None)
 
     def caps_at_start(self, ledger: Ledger) -> dict[str, int]:
         caps = ledger.caps()
@@ -171,6 +178,7 @@ class _Recorder:
         self._first = first
         self._clicks: set[ClickKey] = set()  # of the recorded journals
         self._wanted: set[ClickKey] = set()  # that calls refer to
+        self._keyed: set[int] = set()  # receipts of calls that carry an idempotency key
         self._versions: set[int] = set()
         self._counts = {"batches": 0, "calls": 0, "postbacks": 0}
         self._to_ms = 0
@@ -231,22 +239,28 @@ class _Recorder:
                     if type(frame) is Click:
                         self._clicks.add(ClickKey(frame.ms, frame.door, frame.seq))
                         self._versions.add(frame.catalog)
+                    elif type(frame) is PostbackIn and frame.keyed:
+                        self._keyed.add(frame.receipt)
                 position = block.end
 
     def _state(self, undo: _Undo, kept: set[int]) -> StartState:
         ledger = self._sources.ledger
         clicks = self._clicks_at_start()
-        conversions = (undo.conversion_at_start(receipt, ledger) for receipt in sorted(kept - {0}))
+        parked = undo.parked_at_start(ledger, self._sources.park_max_ms)
+        keyed = self._keyed | {one.call.receipt for one in parked if one.call.keyed}
+        kept = (kept | keyed) - {0}  # a receipt that names a conversion is never used again
+        conversions = (undo.conversion_at_start(receipt, ledger) for receipt in sorted(kept))
         fired = ledger.fired(sorted(self._wanted))
         return StartState(
             positions=undo.starts,
             conversions=tuple(one for one in conversions if one is not None),
             caps=undo.caps_at_start(ledger),
-            parked=undo.parked_at_start(ledger, self._sources.park_max_ms),
+            parked=parked,
             fired=tuple(
                 (key, rule) for key, rules in fired.items() for rule in sorted(rules) if (*key, rule) not in undo.fired
             ),
             clicks=clicks,
+            keyed=undo.keyed_at_start(sorted(keyed), ledger),
         )
 
     def _clicks_at_start(self) -> tuple[tuple[ClickKey, bytes], ...]:

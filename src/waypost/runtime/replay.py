@@ -152,6 +152,7 @@ def seed(stores: ReplayStores, state: StartState) -> None:
     record = BatchRecord(_SEED_BATCH, 0, 0, ranges, 0, 0)
     changes = LedgerChanges(record, [], list(state.conversions), [], [], dict(state.caps), list(state.parked), [])
     changes.fired = list(state.fired)
+    changes.keyed = list(state.keyed)
     stores.ledger.apply(changes)
     clicks = [ClickRange(one.source, 0, one.end, ()) for one in ranges]
     if clicks:

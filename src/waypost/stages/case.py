@@ -69,6 +69,7 @@ class Case(msgspec.Struct, gc=False):
     token_offer: int = 0  # the offer whose token was sent
     barred: str = ""  # the level whose list does not have the call's address
     fired: Container[int] = ()  # keys of rules that fire once a click and have done so for this one
+    repeats: str = ""  # of which call it is a repeat, by its idempotency key
 
     @property
     def touch(self) -> dict[str, str]:
@@ -243,9 +244,11 @@ class Intake:
 
 
 def is_waiting_for_click(case: Case) -> bool:
-    """Whether the click is authentic and recorded, yet not found, and waiting for it has not ended."""
+    """Whether the click is authentic and recorded, yet not found, and waiting for it has not ended. A repeat does not
+    wait: it has no effect, whatever its click says."""
     return (
         case.click is None
+        and not case.repeats
         and case.click_id is not None
         and not case.click_id.flags & FLAG_UNRECORDED
         and not case.final_code

@@ -122,6 +122,8 @@ def _click_found(case: Case, limits: CheckLimits) -> Result:
         return PASS
     if case.click_id is None:
         return SKIP
+    if case.repeats:
+        return skip("the call repeats another, and its click was not looked up")
     if case.click_id.flags & FLAG_UNRECORDED:
         return skip("the click was redirected while its journal was unavailable; its id says what is known")
     return fail("the click is in no journal that could hold it", case.final_code)

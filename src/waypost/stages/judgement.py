@@ -45,6 +45,8 @@ def judge(case: Case, counters: Mapping[str, int], limits: CheckLimits, catalog:
     case.cap_used_up = _cap_used_up(uses, counters) if uses else None
     findings = run_checks(case, limits)
     decision = _decision(case, findings, limits.now_ms, catalog)
+    if case.repeats:
+        return _repeated(case, decision, rules)
     if findings.code:
         decision.verdict, decision.code = Verdict.REFUSED, findings.code
         postbacks, firsts = _apply_rules(case, decision, 0, rules)
@@ -65,6 +67,16 @@ def judge(case: Case, counters: Mapping[str, int], limits: CheckLimits, catalog:
     if postbacks:
         conversion.postbacks += len(postbacks)
     return Judgement(decision, conversion, case.existing is None, postbacks, caps, firsts)
+
+
+def _repeated(case: Case, decision: Decision, rules: RuleBook) -> Judgement:
+    """The verdict on a call whose idempotency key was used before: no effect, whatever it says."""
+    if case.existing is not None:
+        _describe(decision, case.existing)
+    decision.verdict, decision.code = Verdict.DUPLICATE, "repeated_key"
+    decision.details = {**decision.details, "idempotency_key": case.repeats}
+    _apply_rules(case, decision, 0, rules)
+    return Judgement(decision, None, False, (), _NO_CAPS)
 
 
 def set_aside(case: Case, code: str, error: str, raw: bytes, now_ms: int, catalog: int) -> Decision:

@@ -17,11 +17,12 @@ from waypost.model.frames import Conversion, PostbackIn
 from waypost.model.ids import ClickKey
 from waypost.model.wire import decode_frame, encode_frame, join_block
 from waypost.ports.feed import Block, Head
-from waypost.ports.ledger import LedgerChanges, Parked
+from waypost.ports.ledger import Keyed, LedgerChanges, Parked
 
 LOG = "ledger-log"
 OUTBOX = "outbox"
 _LOOKUP = 128
+_FORGET_MAX = 20_000
 _BY_IDENTITY = f"SELECT data FROM conversions WHERE identity IN ({','.join('?' * _LOOKUP)})"
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS state (one INTEGER PRIMARY KEY CHECK (one = 1), next_batch INT, sources INT,"
@@ -36,6 +37,11 @@ _SCHEMA = (
     " WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS fired_count (one INTEGER PRIMARY KEY CHECK (one = 1), counted INT)",
     "INSERT OR IGNORE INTO fired_count SELECT 1, 0 WHERE NOT EXISTS (SELECT 1 FROM fired)",
+    "CREATE TABLE IF NOT EXISTS keyed (receipt INTEGER PRIMARY KEY, source TEXT, position INT, at_ms INT,"
+    " content BLOB)",
+    "CREATE INDEX IF NOT EXISTS keyed_at ON keyed (at_ms)",
+    "CREATE TABLE IF NOT EXISTS keyed_count (one INTEGER PRIMARY KEY CHECK (one = 1), counted INT)",
+    "INSERT OR IGNORE INTO keyed_count SELECT 1, 0 WHERE NOT EXISTS (SELECT 1 FROM keyed)",
 )
 
 
@@ -164,6 +170,8 @@ class SqliteLedger:
             rows = [(*click, rule) for click, rule in changes.fired]
             fresh = many("INSERT OR IGNORE INTO fired VALUES (?, ?, ?, ?)", rows).rowcount
             self._connection.execute("UPDATE fired_count SET counted=counted+?", (fresh,))
+        if changes.keyed:
+            self._note_keyed(changes.keyed)
         many(
             "INSERT INTO positions VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET position=excluded.position",
             [(taken.source, taken.end) for taken in changes.record.ranges],
@@ -173,6 +181,13 @@ class SqliteLedger:
             " caps=caps+?, parked=parked+?",
             (changes.record.batch + 1, len(changes.created), added, len(changes.parked) - len(changes.released)),
         )
+
+    def _note_keyed(self, keyed: Sequence[Keyed]) -> None:
+        many = self._connection.executemany
+        gone = many("DELETE FROM keyed WHERE receipt=?", [(one.receipt,) for one in keyed]).rowcount
+        rows = [(one.receipt, one.source, one.position, one.at_ms, one.content) for one in keyed]
+        many("INSERT INTO keyed VALUES (?, ?, ?, ?, ?)", rows)
+        self._connection.execute("UPDATE keyed_count SET counted=counted+?", (len(rows) - gone,))
 
     def positions(self) -> dict[str, int]:
         return dict(self._connection.execute("SELECT source, position FROM positions").fetchall())
@@ -224,6 +239,27 @@ class SqliteLedger:
             gone = self._connection.execute("DELETE FROM fired WHERE ms < ?", (below_ms,)).rowcount
             self._connection.execute("UPDATE fired_count SET counted=counted-?", (gone,))
 
+    def keyed(self, receipts: Sequence[int]) -> dict[int, Keyed]:
+        """See the port."""
+        found: dict[int, Keyed] = {}
+        wanted = list(dict.fromkeys(receipts))
+        for at in range(0, len(wanted), _LOOKUP):
+            part = wanted[at : at + _LOOKUP]
+            query = f"SELECT receipt, source, position, at_ms, content FROM keyed WHERE receipt IN ({_marks(part)})"
+            for row in self._connection.execute(query, part):
+                found[row[0]] = Keyed(*row)
+        return found
+
+    def forget_keyed(self, below_ms: int) -> None:
+        """See the port."""
+        if self._connection.execute("SELECT 1 FROM keyed WHERE at_ms < ? LIMIT 1", (below_ms,)).fetchone() is None:
+            return
+        oldest = "SELECT receipt FROM keyed WHERE at_ms < ? ORDER BY at_ms LIMIT ?"
+        with transaction(self._connection, "ledger"):
+            delete = f"DELETE FROM keyed WHERE receipt IN ({oldest})"
+            gone = self._connection.execute(delete, (below_ms, _FORGET_MAX)).rowcount
+            self._connection.execute("UPDATE keyed_count SET counted=counted-?", (gone,))
+
     def parked(self) -> list[Parked]:
         rows = self._connection.execute("SELECT * FROM parked ORDER BY source, position").fetchall()
         found = []
@@ -264,14 +300,19 @@ class SqliteLedger:
             held = self._connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
             if held != counted:
                 found.append(f"ledger: {counted} rows were written to {table}, {held} are held")
-        counted = self._connection.execute("SELECT counted FROM fired_count").fetchone()
-        held = self._connection.execute("SELECT count(*) FROM fired").fetchone()[0]
-        if counted is None or counted[0] != held:
-            found.append(f"ledger: {counted[0] if counted else 'no'} rows were written to fired, {held} are held")
+        for table in ("fired", "keyed"):
+            counted = self._connection.execute(f"SELECT counted FROM {table}_count").fetchone()
+            held = self._connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+            if counted is None or counted[0] != held:
+                found.append(f"ledger: {counted[0] if counted else 'no'} rows were written to {table}, {held} are held")
         return found
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _marks(values: Sequence[int]) -> str:
+    return ",".join("?" * len(values))
 
 
 def _conversion(data: bytes) -> Conversion:
