@@ -227,7 +227,7 @@ MISTAKES = [
     ("  geozo:\n", "  geozo:\n    delivery: {concurrency: 0}\n", "catalog_bad_value", 16, ""),
     ("  geozo:\n", "  geozo:\n    delivery: {jitter: 120%}\n", "catalog_bad_value", 16, "`20%`"),
     ("  geozo:\n", "  geozo:\n    delivery: {timeout: 1h}\n", "catalog_bad_value", 16, ""),
-    ("  geozo:\n", "  geozo:\n    preset: meta\n", "catalog_not_available", 16, "remove it"),
+    ("  geozo:\n", "  geozo:\n    preset: meta\n", "catalog_unknown_name", 16, "`meta-capi`"),
     ("  geozo:\n", "  geozo:\n    <<: {active: true}\n", "catalog_unknown_key", 16, "merge keys"),
     (LINK, "  demo: {partner: geoz, offer: acme-vpn}", "catalog_unknown_name", 20, "`geozo`"),
     (LINK, "  demo: {partner: geozo, offer: acmevpn}", "catalog_unknown_name", 20, "`acme-vpn`"),

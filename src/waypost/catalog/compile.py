@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 
 from waypost.catalog.compiled import Compiled
 from waypost.catalog.keys import SECTIONS
+from waypost.catalog.presets import Shelf, shipped
 from waypost.catalog.problems import Problems
 from waypost.catalog.reading import Field, Reader
 from waypost.catalog.sections.access import Tokens, read_intake, with_advertisers
@@ -24,8 +25,9 @@ from waypost.catalog.sections.placing import (
     read_partner_fallbacks,
     work_out,
 )
-from waypost.catalog.sections.rules import Names
+from waypost.catalog.sections.presets import expand_presets
 from waypost.catalog.sections.rates import read_rates
+from waypost.catalog.sections.rules import Names
 from waypost.catalog.source import Mapping, Node, Scalar, read_sources
 from waypost.catalog.templates import TemplateChecker
 from waypost.settings import CatalogSettings
@@ -33,16 +35,20 @@ from waypost.settings import CatalogSettings
 FORMAT = "1"
 
 
-def compile_catalog(sources: Sequence[tuple[str, str]], settings: CatalogSettings) -> Compiled:
+def compile_catalog(
+    sources: Sequence[tuple[str, str]], settings: CatalogSettings, presets: Shelf | None = None
+) -> Compiled:
     """The catalog that these (file name, text) pairs make together. File names stand in messages and places.
 
     Raises CatalogErrors with all mistakes (up to a bound), each with its code, `file:line`, field and a hint.
-    A text that is no YAML stops at its syntax errors: what else it would say cannot be known.
+    A text that is no YAML stops at its syntax errors: what else it would say cannot be known. `presets`: those of this
+    release, if not said.
     """
     problems = Problems()
     tree = read_sources(sources, problems)
     if problems.unreadable:
         problems.raise_any()
+    expand_presets(tree, problems, presets or shipped())
     first = sources[0][0] if sources else "catalog"
     templates = TemplateChecker(bytes_max=settings.template_bytes_max, depth_max=settings.template_depth_max)
     compiled = _compile(tree, first, Reader(problems), templates)

@@ -130,6 +130,12 @@ KEYS: tuple[Key, ...] = (
     Key("advertisers.NAME.statuses.declined", _STATUS, "their values that mean declined"),
     _reserved("advertisers.NAME.statuses.hold", "their values that mean hold"),
     Key("advertisers.NAME.currency", "ISO 4217 code", "the currency of amounts in calls that name none", "USD"),
+    Key(
+        "advertisers.NAME.preset",
+        "name",
+        "a ready-made integration, below the keys that stand here ([presets.md](presets.md))",
+    ),
+    Key("advertisers.NAME.with", "mapping", "values for the preset's parameters"),
     Key("advertisers.NAME.active", "`true` or `false`", "`false` stops their offers", "true"),
     # --- intake
     Key("intake.token", _SECRETS, "admits calls for whichever advertiser the click is of"),
@@ -284,8 +290,12 @@ KEYS: tuple[Key, ...] = (
     Key("partners.NAME.click_names.PARAMETER", _INBOUND, "such as `sub1: [affsub, s1]`"),
     Key("partners.NAME.fallback", _WAY, "where clicks of their links go that no offer takes"),
     Key("partners.NAME.active", "`true` or `false`", "`false` refuses their conversions and clicks", "true"),
-    _reserved("partners.NAME.preset", "a ready-made integration"),
-    _reserved("partners.NAME.with", "values for the preset"),
+    Key(
+        "partners.NAME.preset",
+        "name",
+        "a ready-made integration, below the keys that stand here ([presets.md](presets.md))",
+    ),
+    Key("partners.NAME.with", "mapping", "values for the preset's parameters"),
     # --- links
     _required("links.NAME.partner", "name", "whose link it is"),
     Key("links.NAME.offer", "name", "where it leads", "**required** unless there are `targets`"),

@@ -83,6 +83,8 @@ class Problems:
         shown = value if len(value) <= VALUE_SHOWN_MAX else value[: VALUE_SHOWN_MAX - 1] + "…"
         file, line = at
         place = f"{file}:{line}"
+        origin = getattr(at, "origin", "")  # what a preset lent stands at `preset:`, and in the preset
+        message = f"{message} ({origin})" if origin else message
         self._found.append(CatalogError(code, message, place=place, field=field, value=shown, hint=hint))
         self._order.append(at)
 

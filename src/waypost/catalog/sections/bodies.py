@@ -22,8 +22,9 @@ FORM_FIELDS_MAX = 200
 ITEMS = "{items}"
 MARK = "\x00"  # where the items go, in the text of a body; stands in no YAML text
 
-# One macro, quoted arguments with braces included.
-_MACRO = re.compile(r"\{(?!\{)(?:[^{}']|'(?:[^'\\]|\\.)*+')*+\}", re.DOTALL)
+# One macro, with what may stand in it in braces: quoted arguments, and other macros' values.
+_QUOTED = r"'(?:[^'\\]|\\.)*+'"
+_MACRO = re.compile(rf"\{{(?!\{{)(?:[^{{}}']|{_QUOTED}|\{{(?:[^{{}}']|{_QUOTED})*+\}})*+\}}", re.DOTALL)
 _AS_NUMBER = re.compile(r"\|\s*number\s*\}\Z")  # of a whole macro: without quotes around it
 _JSON_PLAIN = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false|null")
 
