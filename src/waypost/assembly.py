@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from waypost.engines.sqlite.catalog import AppliedCatalog, SqliteCatalogStore
     from waypost.explain.sources import ExplainSources
     from waypost.ports.recording import RecordingInfo
+    from waypost.ports.visitors import Visitors
     from waypost.runtime.archivist import Archivist
+    from waypost.runtime.case_run import CaseResult, CaseWorld
     from waypost.runtime.pipeline import Pipeline
     from waypost.runtime.replay_report import ReplayReport
 
@@ -428,3 +430,68 @@ def replay_recording(file: Path, settings: Settings, *, catalog: Path | None = N
         was_side = Side(render_of(Renderer(base)), base.open(in_force))
         now_side = Side(render_of(Renderer(now)), base.open(instead or in_force))
         return compare(recording, stores, settings.pipeline, was_side, now_side, instead=instead)
+
+
+def run_cases(catalog: Path, named: Sequence[Path], settings: Settings) -> list[CaseResult]:
+    """Runs the cases of a catalog, or those of the files that are named, in a temporary folder. Never sends.
+
+    No secret is read: each that the catalog refers to stands for itself. Raises WaypostError: a `catalog_*` code.
+    """
+    from waypost.catalog.cases import Words, read_cases
+    from waypost.engines.sqlite.catalog import SqliteCatalogStore, apply_catalog
+    from waypost.engines.sqlite.catalog_files import read_case_sources
+    from waypost.engines.visitors.facts import LocalVisitors
+    from waypost.ports.visitors import AGENT_FACTS, GEO_FACTS
+    from waypost.runtime.case_run import run_case
+    from waypost.stages.checks import CHECKS, OTHER_CODES
+
+    sources = read_case_sources(catalog, named, settings.catalog.bytes_max)
+    codes = {check.code for check in CHECKS} | OTHER_CODES.keys() | {"duplicate"}
+    words = Words([check.name for check in CHECKS], codes, [*GEO_FACTS, *AGENT_FACTS, "language"])
+    with TemporaryDirectory(prefix="waypost-cases-") as scratch:
+        folder = Path(scratch)
+        cases = read_cases(sources, check_catalog(catalog, settings, secrets=False), words)
+        apply_catalog(catalog, folder / "catalog", settings.catalog, secrets=False)
+        store = SqliteCatalogStore(
+            folder / "catalog", cache_items_max=settings.door.catalog_cache_items_max, resolve=str
+        )
+        visitors = LocalVisitors(settings.visitors, Stats("cases"))
+        make_world = _worlds(folder, store, visitors, settings)
+        return [run_case(case, make_world) for case in cases]
+
+
+def _worlds(
+    folder: Path, store: SqliteCatalogStore, visitors: Visitors, settings: Settings
+) -> Callable[[int], CaseWorld]:
+    """Makes what a case runs in: stores of its own, and a door and a pipeline over the one catalog."""
+    from waypost.courier.rehearsal import render_of
+    from waypost.courier.render import Renderer
+    from waypost.courier.secrets import Secrets
+    from waypost.doors.rehearsal import RehearsalDoor
+    from waypost.engines.sqlite.click_store import SqliteClickStore
+    from waypost.engines.sqlite.ledger import SqliteLedger
+    from waypost.model.ids import ClickIdCodec, KeyRing
+    from waypost.runtime.case_run import CaseWorld
+    from waypost.runtime.rehearsal import RehearsalPipeline, SetClock
+
+    ring = KeyRing({"0": b"cases: no secret"})
+    render = render_of(Renderer(store, Secrets(str, lambda: 0.0)))
+
+    def make(at_ms: int) -> CaseWorld:
+        own = TemporaryDirectory(dir=folder)
+        clock = SetClock(at_ms)
+        ledger, clicks = SqliteLedger(Path(own.name) / "ledger.db"), SqliteClickStore(Path(own.name) / "clicks")
+        pipeline = RehearsalPipeline(
+            ledger=ledger, clicks=clicks, catalogs=store, ring=ring, settings=settings.pipeline, clock=clock
+        )
+        view = store.open(store.current())
+        door = RehearsalDoor(view=view, ring=ring, visitors=visitors, settings=settings, clock=clock)
+
+        def close() -> None:
+            pipeline.close()
+            door.close()
+            own.cleanup()
+
+        return CaseWorld(view, ClickIdCodec(ring), clock, door, pipeline, render, close)
+
+    return make

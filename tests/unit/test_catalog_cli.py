@@ -105,8 +105,3 @@ def test_a_broken_catalog_is_not_applied(file: Path, tmp_path: Path) -> None:
     code, _, err = run("apply", "--data", data, file)
     assert code == 1 and "[catalog_unknown_name]" in err
     assert SqliteCatalogStore(data / "catalog", cache_items_max=2).versions() == [1]
-
-
-def test_testing_a_catalog_says_that_it_is_not_available(file: Path) -> None:
-    code, _, err = run("test", file)
-    assert code == 2 and "not available yet" in err

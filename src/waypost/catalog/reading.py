@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from waypost.catalog.keys import SHAPES
+from waypost.catalog.keys import SHAPES, Key
 from waypost.catalog.problems import Problems
 from waypost.catalog.source import Items, Mapping, Node, Place, Scalar, kind_of
 
@@ -49,10 +49,11 @@ class Fields:
 
 
 class Reader:
-    """Typed access to nodes."""
+    """Typed access to nodes. `shapes` are the keys of each mapping: a catalog's, or those of another kind of file."""
 
-    def __init__(self, problems: Problems) -> None:
+    def __init__(self, problems: Problems, shapes: dict[str, dict[str, Key]] = SHAPES) -> None:
         self.problems = problems
+        self._shapes = shapes
 
     def wrong(self, code: str, field: Field, message: str, *, hint: str = "", meant: Collection[str] = ()) -> None:
         """Notes a problem with a value; the value is shown."""
@@ -68,10 +69,10 @@ class Reader:
         if isinstance(node, Scalar) and node.empty:
             node = Mapping(node.at)
         if not isinstance(node, Mapping):
-            keys = ", ".join(f"`{name}`" for name, key in SHAPES[shape].items() if key.available)
+            keys = ", ".join(f"`{name}`" for name, key in self._shapes[shape].items() if key.available)
             self.wrong("catalog_wrong_type", field, f"takes a mapping, not {kind_of(node)}", hint=f"its keys: {keys}")
             return None
-        known = SHAPES[shape]
+        known = self._shapes[shape]
         entries: dict[str, Node] = {}
         prefix = f"{path}." if path else ""
         for name, entry in node.entries.items():
@@ -93,7 +94,7 @@ class Reader:
         return Fields(entries, path, place)
 
     def _unknown_key(self, name: str, prefix: str, shape: str, at: Place) -> None:
-        meant = tuple(n for n, key in SHAPES[shape].items() if key.available)
+        meant = tuple(n for n, key in self._shapes[shape].items() if key.available)
         hint = "known here: " + ", ".join(f"`{known}`" for known in meant)
         if name == "<<":
             meant, hint = (), "merge keys have no meaning here: write the keys out, or alias the whole value"

@@ -82,14 +82,21 @@ def kind_of(node: Node) -> str:
     return "a list" if isinstance(node, Items) else "text"
 
 
-def read_sources(sources: Sequence[tuple[str, str]], problems: Problems) -> Mapping:
+def read_sources(
+    sources: Sequence[tuple[str, str]],
+    problems: Problems,
+    *,
+    is_to_be: str = "a catalog is a mapping of sections",
+    begins: str = "waypost: 1",
+) -> Mapping:
     """One tree from all (file, text) pairs: top-level sections are merged, names in them must differ.
 
-    Mistakes of syntax and duplicates go to `problems`; what could be read is in the tree.
+    Mistakes of syntax and duplicates go to `problems`; what could be read is in the tree. `is_to_be` and `begins` are
+    what is said of a file that is no mapping.
     """
     root = Mapping(("", 1))
     for file, text in sources:
-        tree = _Builder(file, problems).build(text)
+        tree = _Builder(file, problems, (is_to_be, begins)).build(text)
         if tree is None:
             continue
         for key, node in tree.entries.items():
@@ -157,9 +164,10 @@ class _Open:
 class _Builder:
     """Builds one file's tree from libyaml's events."""
 
-    def __init__(self, file: str, problems: Problems) -> None:
+    def __init__(self, file: str, problems: Problems, form: tuple[str, str]) -> None:
         self._file = file
         self._problems = problems
+        self._form = form
         self._stack: list[_Open] = []
         self._anchors: dict[str, tuple[Node, int] | None] = {}  # None: still being filled
         self._aliased = 0
@@ -173,7 +181,8 @@ class _Builder:
             if root is None or (isinstance(root, Scalar) and root.empty):
                 return None
             if not isinstance(root, Mapping):
-                raise _RefusedError("a catalog is a mapping of sections", root.at, "begin with `waypost: 1`")
+                is_to_be, begins = self._form
+                raise _RefusedError(is_to_be, root.at, f"begin with `{begins}`")
             return root
         except _RefusedError as refused:
             self._problems.add(refused.code, refused.message, refused.at, hint=refused.hint)

@@ -92,10 +92,28 @@ def apply(
 
 
 @app.command()
-def test(path: CatalogPath) -> None:
-    """Run a catalog's own tests. Not available yet."""
-    typer.echo(f"{path}: testing a catalog is not available yet; `waypost catalog check` is", err=True)
-    raise typer.Exit(2)
+def test(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="CASES", help="Files of cases; else all beside the catalog."),
+    ] = None,
+    catalog: Annotated[Path, typer.Option("--catalog", metavar="PATH", help="The catalog.")] = Path("catalog.yaml"),
+    format: FormatOption = Format.TEXT,
+    data: Annotated[Path | None, typer.Option("--data", help="The data folder whose settings hold.")] = None,
+) -> None:
+    """Run a catalog's cases: what clicks and postbacks come to, down to the bytes that partners are sent. Sends
+    nothing, reads no secret. Exits 1 if one comes out otherwise than it says."""
+    with _reporting(catalog, format):
+        from waypost import assembly
+        from waypost.cli.case_report import case_report, report_json
+
+        settings = load_settings(Layout(data).settings if data is not None else None)
+        results = assembly.run_cases(catalog, files or [], settings)
+        folder = catalog if catalog.is_dir() else catalog.parent
+        wrong = sum(bool(result.problems) for result in results)
+        _answer(format, report_json(results, folder), lambda: case_report(results, folder))
+        if wrong:
+            raise typer.Exit(1)
 
 
 def _in_force(layout: Layout, settings: Settings) -> "tuple[int, Compiled]":

@@ -187,17 +187,19 @@ def _clear_partial(folder: Path) -> None:
 
 
 class SqliteCatalogStore:
-    """A CatalogSource over the data folder's `catalog/`."""
+    """A CatalogSource over the data folder's `catalog/`. `resolve` answers what references to secrets stand for."""
 
-    def __init__(self, folder: Path, *, cache_items_max: int) -> None:
+    def __init__(self, folder: Path, *, cache_items_max: int, resolve: Callable[[str], str] = resolve_secret) -> None:
         self._folder = folder
+        self._resolve = resolve
         self._cache_items_max = cache_items_max
 
     def current(self) -> int:
         return read_current(self._folder)
 
     def open(self, version: int) -> SqliteCatalogView:
-        return SqliteCatalogView(self._folder / "versions" / f"{version}.db", version, self._cache_items_max)
+        file = self._folder / "versions" / f"{version}.db"
+        return SqliteCatalogView(file, version, self._cache_items_max, self._resolve)
 
     def versions(self) -> list[int]:
         return _versions(self._folder)

@@ -80,7 +80,11 @@ class SqliteCatalogView:
     there, `wire_version` if a newer release wrote it, `store_corrupt` if it cannot be read.
     """
 
-    def __init__(self, file: Path, version: int, cache_items_max: int) -> None:
+    def __init__(
+        self, file: Path, version: int, cache_items_max: int, resolve: Callable[[str], str] = resolve_secret
+    ) -> None:
+        """`resolve` answers what a reference to a secret stands for, or raises WaypostError."""
+        self._resolve = resolve
         if not file.is_file():
             raise WaypostError("no_catalog", f"there is no catalog version {version}", place=str(file))
         self._place = str(file)
@@ -170,7 +174,7 @@ class SqliteCatalogView:
         token = self._partner_tokens.get(no)
         if token is None:
             try:
-                token = resolve_secret(partner.token)
+                token = self._resolve(partner.token)
             except WaypostError as error:
                 token = secrets.token_hex(32)
                 self.secrets_missing = (*self.secrets_missing, error.detail)
@@ -272,7 +276,7 @@ class SqliteCatalogView:
             if reference in found:
                 continue
             try:
-                found[reference] = resolve_secret(reference)
+                found[reference] = self._resolve(reference)
             except WaypostError as error:
                 found[reference] = secrets.token_hex(32)  # matches no call; an empty one might
                 missing.append(error.detail)
