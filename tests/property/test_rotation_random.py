@@ -136,3 +136,14 @@ def test_rotations_that_share_a_memory_keep_apart_and_within_its_bound(monkeypat
         found, _ = rotation.choose(visit(nth, country), 0, b"", ())
         assert found is not None and found.route == (nth % 10 if nth % 10 == nth % 7 else 100 + nth % 10)
         assert len(kept) <= 50
+
+
+def test_a_part_of_a_rotation_that_is_made_for_one_visit_leaves_nothing_in_the_memory() -> None:
+    kept: Kept = {}
+    whole = Rotation([arm(1, 1), arm(2, 1)], kept=kept)
+    for seq in range(100):
+        whole.only(whole.candidates[:1]).choose(visit(seq), seq, b"", ())
+    assert not kept
+    for seq in range(100):  # all of them are the rotation itself, with its memory
+        whole.only(whole.candidates).choose(visit(seq), seq, b"", ())
+    assert len(kept) == 1

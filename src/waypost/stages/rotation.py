@@ -74,8 +74,13 @@ class Rotation(Generic[_Candidate]):
         self._no = next(_numbers)  # tells this one's answers from others' in the same memory
 
     def only(self, candidates: Iterable[_Candidate]) -> "Rotation[_Candidate]":
-        """The same among these."""
-        return Rotation(candidates, self._by, self._kept)
+        """The same among these, which are some of its own.
+
+        What it finds out is not kept beyond it: it is made for one visit, and would fill the memory with answers that
+        nobody asks for again.
+        """
+        found = tuple(candidates)
+        return self if found == self.candidates else Rotation(found, self._by)
 
     def __iter__(self) -> Iterator[_Candidate]:
         return iter(self.candidates)
