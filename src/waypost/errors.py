@@ -65,6 +65,18 @@ ERRORS: dict[str, ErrorSpec] = {
     "url_too_long": ErrorSpec(414, False, "the request line is over the limit", "shorten the URL"),
     "headers_too_large": ErrorSpec(431, False, "the headers are over the limit", "send fewer headers"),
     "body_too_large": ErrorSpec(413, False, "the body is over the limit", "send a smaller body"),
+    "bad_line": ErrorSpec(
+        400, False, "a call among many is no JSON object, or its token or idempotency_key is no text", "see its line"
+    ),
+    "line_too_long": ErrorSpec(413, False, "a call among many is over the limit", "send what is needed only"),
+    "batch_malformed": ErrorSpec(400, False, "the body cannot be read", "see the message"),
+    "batch_too_large": ErrorSpec(413, False, "the unpacked body, or its calls, are over the limit", "send fewer calls"),
+    "unknown_encoding": ErrorSpec(415, False, "the body is packed in an unknown way", "use gzip or zstd"),
+    "too_many_batches": ErrorSpec(503, True, "the door receives as many large bodies as it may", "try again"),
+    "too_many_streams": ErrorSpec(503, True, "the door holds as many streams as it may", "use one stream a sender"),
+    "door_draining": ErrorSpec(
+        503, True, "the door is being replaced; what it has acknowledged is stored", "connect again, send the rest"
+    ),
     "too_many_connections": ErrorSpec(503, True, "the door holds as many connections as it may", "try again"),
     "too_many_requests": ErrorSpec(
         429, True, "this address sends more than it may that is refused, or more clicks", "correct what is refused"

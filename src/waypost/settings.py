@@ -44,6 +44,13 @@ class DoorSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     tls_folder: str
     tls_port: int
     tls_check_ms: int
+    batch_bytes_max: int
+    batch_decoded_bytes_max: int
+    batch_lines_max: int
+    line_bytes_max: int
+    batches_max: int
+    grpc_streams_max: int
+    grpc_batches_pending_max: int
     refusals_max: int
     heartbeat_ms: int
     catalog_poll_ms: int

@@ -163,7 +163,10 @@ def test_a_link_with_several_targets_takes_the_active_ones_by_weight(door: Runni
         ("GET /a/b/postback", [], 404, "unknown_path"),
         ("GET /i/nothing", [], 404, "unknown_link"),
         ("POST /i/demo", ["Content-Length: 0"], 405, "method_not_allowed"),
-        ("POST /postbacks", ["Content-Length: 0"], 404, "unknown_path"),
+        ("POST /postbacks", ["Content-Length: 0"], 403, "missing_token"),
+        ("GET /postbacks?token=s3cret", [], 405, "method_not_allowed"),
+        ("POST /postback?token=s3cret&x=/postbacks", ["Content-Length: 70000"], 413, "body_too_large"),
+        ("POST /postbacks?token=s3cret", ["Content-Length: 2000000"], 413, "body_too_large"),
         ("POST /event", ["Content-Length: 0"], 404, "unknown_path"),
         ("GET /postback?goal=x", [], 403, "missing_token"),
         ("GET /postback", [], 403, "missing_token"),
@@ -195,7 +198,7 @@ def test_a_refusal_is_clear(door: RunningDoor, request_line: str, headers: list[
         assert answer.headers["allow"]
 
 
-@pytest.mark.parametrize("path", ["/postbacks", "/event"])
+@pytest.mark.parametrize("path", ["/event", "/event/x"])
 def test_what_is_reserved_says_that_it_is_not_available_yet(door: RunningDoor, path: str) -> None:
     assert "not available yet" in door.get(path).json["message"]
 

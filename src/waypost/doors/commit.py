@@ -11,7 +11,7 @@ Why a thread: docs/decisions/0002-group-commit.md. What a failing or hanging dis
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Protocol, TypeAlias
 
@@ -144,6 +144,22 @@ class GroupCommit:
             batch.clicks += 1
         elif is_view:
             batch.views += 1
+        if len(batch.frames) >= self._frames_max or batch.size >= self._bytes_max:
+            self._close_batch()
+        if not self._is_busy:
+            self._begin_soon()
+
+    def add_many(self, waiting: Waiting, frames: Sequence[bytes], response: bytes, fallback: Fallback) -> None:
+        """`response` is due when all of these calls' `frames` are durable, in one commit; or `fallback`'s."""
+        batch = self._open
+        if not batch.answers:
+            batch.waits_since_ms = self._clock.monotonic_ms()
+        size = sum(map(len, frames))
+        batch.frames.extend(frames)
+        batch.size += size
+        batch.answers.append((waiting, response, fallback))
+        self.pending += len(frames)
+        self.pending_bytes += size
         if len(batch.frames) >= self._frames_max or batch.size >= self._bytes_max:
             self._close_batch()
         if not self._is_busy:

@@ -19,6 +19,8 @@ import uvloop
 
 from waypost.doors.acceptor import Acceptor
 from waypost.doors.answers import Answers
+from waypost.doors.batches import Batches
+from waypost.doors.bulk import Bulk
 from waypost.doors.clicks import Clicks
 from waypost.doors.commit import GroupCommit
 from waypost.doors.door_time import DoorTime
@@ -138,12 +140,14 @@ class Door:
     def _desks(self, time: DoorTime, codec: ClickIdCodec, operator_key: str) -> Routes:
         """The routes, with a desk for each kind of request."""
         touches, commit, answers, stats = self._touches, self.commit, self.answers, self._stats
+        postbacks = Postbacks(time=time, codec=codec, commit=commit, answers=answers, stats=stats)
+        self._bulk = Bulk(postbacks, self._refusals, stats)
         return Routes(
             touches=touches,
             clicks=Clicks(touches=touches, commit=commit, answers=answers, stats=stats),
             impressions=Impressions(touches=touches, commit=commit, answers=answers, stats=stats),
             pages=Pages(touches=touches, time=time, codec=codec, commit=commit, answers=answers, stats=stats),
-            postbacks=Postbacks(time=time, codec=codec, commit=commit, answers=answers, stats=stats),
+            postbacks=postbacks,
             answers=answers,
             limits=self.limits,
             now_ms=self._clock.monotonic_ms,
@@ -151,6 +155,7 @@ class Door:
             refusals=self._refusals,
             stats=stats,
             health=self._health,
+            batches=Batches(bulk=self._bulk, commit=commit, answers=answers, stats=stats, settings=self.settings),
         )
 
     # --- life ----------------------------------------------------------------------------------------

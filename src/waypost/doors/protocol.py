@@ -23,6 +23,7 @@ from waypost.settings import DoorSettings
 PIPELINED_MAX = 256  # requests of one connection that wait for answers before it is read no further
 REFUSING_MAX = 256  # connections beyond the bound that are told so; further ones are dropped
 LINGER_BYTES_MAX = 4 << 20  # read and dropped after a refusal, so that the client gets to see the answer
+BATCHES = b"/postbacks"  # the path's end whose bodies hold many calls, and have a bound of their own
 _START_LINE_SLACK = 256  # method, version, line ends
 _WANTED = frozenset(
     (
@@ -45,6 +46,7 @@ _WANTED = frozenset(
         b"waypost-advertiser",
         b"waypost-test",
         b"idempotency-key",
+        b"content-encoding",
         b"webhook-id",
         b"webhook-timestamp",
         b"webhook-signature",
@@ -92,6 +94,7 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_body_bytes",
         "_dropped_bytes",
         "_ended",
         "_fed_bytes",
@@ -100,6 +103,7 @@ class Connection(asyncio.Protocol):
         "_is_clogged",
         "_is_deaf",
         "_is_half_closed",
+        "_is_large",
         "_is_paused",
         "_is_proxy",
         "_kept_headers",
@@ -107,6 +111,7 @@ class Connection(asyncio.Protocol):
         "_owner",
         "_parser",
         "_put",
+        "_rest",
         "address",
         "began_ms",
         "body",
@@ -135,6 +140,8 @@ class Connection(asyncio.Protocol):
         self._is_proxy = False
         self.url = b""
         self.body = b""
+        self._body_bytes = 0
+        self._rest: list[bytes] = []  # of a body that comes in pieces, behind the first
         self.method = b""
         self.headers: dict[bytes, bytes] = {}
         self.mode = KEEP
@@ -146,6 +153,7 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._is_deaf = False  # what comes in is dropped
         self._is_half_closed = False  # one side has said that nothing more will come from it
+        self._is_large = False  # its body is counted in `limits.large_bodies`
         self._is_paused = False
         self._is_clogged = False  # the client does not read
         self._fed_bytes = 0  # of the head that is being read, where it is known that they are its own
@@ -178,6 +186,8 @@ class Connection(asyncio.Protocol):
         self._owner.inbox.empty()
         self._owner.connections.discard(self)
         self._owner.limits.left(self, self.peer)
+        if self._is_large:
+            self._count_large(-1)
         self.transport = None
         self.is_closing = True
         self._parser = self._feed = None  # the parser holds this object's methods: a ring, broken here
@@ -281,18 +291,24 @@ class Connection(asyncio.Protocol):
         if headers:
             length = headers.get(b"content-length")
             if length is not None and int(length) > self._owner.settings.body_bytes_max:
-                self._refuse_now("body_too_large")
+                self._bound_body(int(length))
             if b"expect" in headers and headers[b"expect"].lower() == b"100-continue":
                 self.respond(CONTINUE)
 
     def on_body(self, body: bytes) -> None:
-        self.body = self.body + body if self.body else body
-        if len(self.body) > self._owner.settings.body_bytes_max:
-            self._refuse_now("body_too_large")
+        self._body_bytes += len(body)
+        if self._body_bytes > self._owner.settings.body_bytes_max:
+            self._bound_body(self._body_bytes)
+        if not self.body:
+            self.body = body
+        else:
+            self._rest.append(body)
 
     def on_message_complete(self) -> None:
         parser = self._parser
         owner = self._owner
+        if self._rest:
+            self.body = b"".join((self.body, *self._rest))
         self.method = parser.get_method()
         mode = KEEP
         if not parser.should_keep_alive() or owner.is_draining:
@@ -356,6 +372,10 @@ class Connection(asyncio.Protocol):
         self.is_closing = True
         self._is_deaf = True
         self.in_request = False
+        if self._is_large:
+            self._count_large(-1)
+            self.body = b""
+            self._rest.clear()
         self.respond(self._owner.answers.error(code, CLOSE))
 
     def close_politely(self) -> None:
@@ -406,6 +426,10 @@ class Connection(asyncio.Protocol):
             self.headers = {}
         if self.body:
             self.body = b""
+            self._body_bytes = 0
+            self._rest.clear()
+        if self._is_large:
+            self._count_large(-1)
 
     def _bound_head(self, count: int) -> None:
         # The parser reports a header when it ends; one that never ends is counted here. A piece that held the end of
@@ -415,6 +439,20 @@ class Connection(asyncio.Protocol):
         if self._fed_bytes > settings.url_bytes_max + settings.headers_bytes_max + _START_LINE_SLACK:
             self._owner.note_unreadable(self, "headers_too_large", b"")
             self.refuse("headers_too_large")
+
+    def _bound_body(self, count: int) -> None:
+        """A body is larger than a single call's: is it one that may be?"""
+        settings = self._owner.settings
+        if count > settings.batch_bytes_max or not self.url.partition(b"?")[0].endswith(BATCHES):
+            self._refuse_now("body_too_large")
+        if not self._is_large:
+            self._count_large(1)
+            if self._owner.limits.large_bodies > settings.batches_max:
+                self._refuse_now("too_many_batches")
+
+    def _count_large(self, change: int) -> None:
+        self._is_large = change > 0
+        self._owner.limits.large_bodies += change
 
     def _refuse_now(self, code: str) -> None:
         self._owner.note_unreadable(self, code, b"")

@@ -9,26 +9,27 @@ from typing import Any, Protocol
 from urllib.parse import quote, unquote
 
 from waypost.doors.answers import Answers
+from waypost.doors.batches import LINES, Batches
 from waypost.doors.clicks import Clicks
 from waypost.doors.impressions import Impressions
 from waypost.doors.limits import Limits
 from waypost.doors.pages import Pages
 from waypost.doors.postbacks import Postbacks
-from waypost.doors.protocol import Connection
+from waypost.doors.protocol import BATCHES, Connection
 from waypost.doors.refusals import RefusalLog
 from waypost.doors.shelf import Shelf
 from waypost.doors.touches import Touches
 from waypost.errors import ERRORS, WaypostError
 from waypost.model.ids import receipt_text
-from waypost.stages.call_auth import Caller
+from waypost.stages.call_auth import Arrival, Caller
 from waypost.stages.redirect import LinkPlan, query_value, refused
 from waypost.telemetry.stats import Stats
 
 POSTBACK_ENDS = frozenset((b"postback", b"aff_lsr", b"aff_goal"))
 CLICK_OR_POSTBACK = frozenset((b"click.php", b"click"))  # Binom's: a postback if it names a conversion's click
 PAIR_PATHS = {b"/aff_c": (b"offer_id", b"aff_id"), b"/click": (b"offer_id", b"pid")}
-NOT_YET = {b"/postbacks": "many calls at once", b"/event": "app events"}
-_NOT_YET_FOLDERS = {b"/postbacks/": "many calls at once", b"/event/": "app events"}
+NOT_YET = {b"/event": "app events"}
+_NOT_YET_FOLDERS = {b"/event/": "app events"}
 _OF_A_VISIT = {
     "wrong_token": "this is not the token of the link's partner",
     "missing_token": "a click for somebody else carries no token of the link's partner",
@@ -64,12 +65,15 @@ class Routes:
         refusals: RefusalLog,
         stats: Stats,
         health: Callable[[], dict[str, Any]],
+        batches: Batches | None = None,
     ) -> None:
+        """`batches` None: nobody asks for many calls at once."""
         self._touches = touches
         self._clicks = clicks
         self._impressions = impressions
         self._pages = pages
         self._postbacks = postbacks
+        self._batches = batches
         self._answers = answers
         self._limits = limits
         self._now_ms = now_ms
@@ -140,6 +144,9 @@ class Routes:
         their clicks. A path that is a link's name is that link's."""
         token, _, last = path[1:].rpartition(b"/")
         shelf = self.shelf
+        if last == BATCHES[1:] and b"/" not in token and self._batches is not None:
+            self._batch(connection, self._batches, path, token, query)
+            return
         is_call = last in POSTBACK_ENDS or (last in CLICK_OR_POSTBACK and b"cnv_id=" in query)
         if is_call and b"/" not in token:
             self._postback(connection, path, token, query)
@@ -223,6 +230,22 @@ class Routes:
         if refused is not None:
             self._refuse_call(connection, shelf, refused, query)
 
+    def _batch(self, connection: Connection, batches: Batches, path: bytes, path_token: bytes, query: bytes) -> None:
+        begun = self._shelf_for(connection, (b"POST",), "many calls at once are a POST")
+        if begun is None:
+            return
+        shelf, test = begun
+        method, headers, body = connection.method, connection.headers, connection.body
+        arrival = Arrival(method, path, query, headers, body, LINES, connection.address, path_token, test)
+        sender = self._postbacks.identify(shelf, arrival)
+        if sender.code and not sender.hides:
+            self._refuse_call(connection, shelf, sender, query)
+            return
+        try:
+            batches.take(connection, shelf, sender, query, test=test)
+        except WaypostError as error:
+            self.refuse(connection, error.code, detail=error.detail)
+
     def _click(
         self, connection: Connection, name: bytes, query: bytes, pair: tuple[bytes, bytes] = (b"offer", b"partner")
     ) -> None:
@@ -238,7 +261,7 @@ class Routes:
         pair: tuple[bytes, bytes] = (b"offer", b"partner"),
     ) -> None:
         """A touch of a link, or of the one that joins an offer and a partner, for the desk that takes it."""
-        begun = self._shelf_for(connection, methods, "a visit is " + " or ".join(m.decode() for m in methods))
+        begun = self._shelf_for(connection, methods, "a visit is another method")
         if begun is None:
             return
         if self._limits.clicks.is_on and (wait_s := self._limits.clicks.take(connection.address, self._now_ms())):

@@ -1,0 +1,72 @@
+"""Bodies of many calls with whatever bytes: every line is answered, nothing raises but what refuses the whole."""
+
+import gzip
+import json
+
+import msgspec
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from waypost.doors.batches import answer_of, bad_line, split
+from waypost.doors.encodings import decoded
+from waypost.errors import WaypostError
+
+BOUND = 2000
+
+
+@given(st.binary(max_size=400), st.sampled_from((b"gzip", b"zstd", b"", b"br", b"GZIP ")))
+def test_any_bytes_unpack_within_the_bound_or_are_refused(body: bytes, encoding: bytes) -> None:
+    try:
+        assert len(decoded(body, encoding, BOUND)) <= BOUND
+    except WaypostError as error:
+        assert error.code in ("batch_malformed", "batch_too_large", "unknown_encoding")
+
+
+@given(st.lists(st.binary(max_size=300), max_size=4), st.integers(0, 60))
+def test_what_is_packed_comes_out_whole_and_what_is_cut_off_does_not(parts: list[bytes], cut: int) -> None:
+    whole = b"".join(parts)
+    for encoding, pack in ((b"gzip", gzip.compress), (b"zstd", zstandard.compress)):
+        packed = b"".join(pack(part) for part in parts)
+        assert decoded(packed, encoding, BOUND) == whole
+        short = packed[: max(0, len(packed) - cut)]
+        try:
+            found = decoded(short, encoding, BOUND)
+        except WaypostError as error:
+            assert error.code == "batch_malformed"
+        else:  # it was cut where a member or frame ends
+            assert whole.startswith(found) and any(short == b"".join(map(pack, parts[:n])) for n in range(5))
+
+
+@given(st.binary(max_size=300), st.sampled_from((b"application/json", b"application/x-ndjson", b"")))
+@settings(max_examples=300)
+def test_any_bytes_split_into_calls(body: bytes, kind: bytes) -> None:
+    try:
+        calls, is_array = split(body, kind)
+    except WaypostError as error:
+        assert error.code == "batch_malformed" and body.lstrip()[:1] == b"["
+        return
+    if not is_array:
+        assert [bytes(call) for call in calls] == [line for line in body.split(b"\n") if line.strip()]
+
+
+VALUES = st.dictionaries(st.text(max_size=5), st.text(max_size=9) | st.integers() | st.lists(st.none(), max_size=2))
+
+
+@given(st.lists(VALUES, max_size=6), st.booleans())
+def test_calls_are_found_as_they_were_sent(values: list[dict[str, object]], as_array: bool) -> None:
+    if as_array:
+        calls, is_array = split(json.dumps(values, indent=1).encode(), b"application/json")
+    else:
+        calls, is_array = split("\n".join(map(json.dumps, values)).encode(), b"application/json")
+    assert is_array is as_array
+    assert [json.loads(bytes(call)) for call in calls] == values
+
+
+@given(st.lists(st.integers(0, 2**63 - 1) | st.sampled_from(("bad_line", "wrong_token")), max_size=9), st.booleans())
+def test_answers_stand_in_the_order_of_the_calls(outcomes: list[int | str], is_array: bool) -> None:
+    made = [bad_line(one, 'with "quotes"\n') if isinstance(one, str) else one for one in outcomes]
+    text = answer_of(list(made), is_array=is_array)
+    found = msgspec.json.decode(text) if is_array else [msgspec.json.decode(line) for line in text.splitlines()]
+    said = [one.get("error") or int(one["receipt"][1:], 16) for one in found]
+    assert said == outcomes
