@@ -63,6 +63,17 @@ def test_text_has_a_line_an_entry(data: Path) -> None:
     assert result.stdout.strip() == line + repr('{"a": "b"}')
 
 
+def test_an_entry_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    log = RefusalLog(Layout(tmp_path).refusals / "door-0.db", 10, FakeClock(1_700_000_000_000), lambda text: False)
+    log.note("10.0.0.1", "malformed_request", b"", "/\x1b[2J\x9b31m\nforged line".encode())
+    log.start()
+    log.close()
+    shown = CliRunner().invoke(app, ["--data", str(tmp_path)]).stdout
+    assert len(shown.splitlines()) == 1
+    assert shown.rstrip("\n").isprintable()
+    assert r"/\x1b[2J\x9b31m\nforged line" in shown
+
+
 def test_what_the_bound_pushed_out_is_said(tmp_path: Path) -> None:
     for _ in range(3):  # each writes once, at its end
         log = RefusalLog(Layout(tmp_path).refusals / "door-0.db", 10, FakeClock(1_700_000_000_000), lambda text: False)

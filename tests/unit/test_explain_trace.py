@@ -194,6 +194,19 @@ def test_text_is_plain_and_fits_100_columns(told: Told) -> None:
     assert all(check.name in text for check in CHECKS)
 
 
+def test_what_came_from_outside_cannot_steer_the_terminal(told: Told) -> None:
+    story = told.of("click plain a")
+    click = story.events[0]
+    assert isinstance(click, ClickEvent)
+    hostile = "\x1b[31m\x9b2J\u202e\nforged"
+    click.parameters = {hostile: hostile}
+    click.user_agent = hostile
+    out = io.StringIO()
+    print_story(story, Console(file=out, width=100, highlight=False))
+    assert all(line.isprintable() for line in out.getvalue().splitlines())
+    assert r"\x1b[31m\x9b2J\u202e\nforged" in out.getvalue()
+
+
 def test_json_is_the_story(told: Told) -> None:
     story = told.of("click plain a")
     content = json.loads(msgspec.json.encode(story))

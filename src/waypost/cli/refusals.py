@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from waypost.cli.options import Data
+from waypost.telemetry.printable import printable
 
 if TYPE_CHECKING:
     from waypost.doors.refusals import Refusal
@@ -84,7 +85,7 @@ def line_of(entry: "Refusal") -> str:
     body = f"  {entry.body!r}" if entry.body else ""
     detail = f"  ({entry.detail})" if entry.detail else ""
     head = f"{at}Z  {entry.door}  {entry.address:15}  {entry.code}{many}{whose}"
-    return f"{head}  {entry.method} {entry.url}{body}{detail}"
+    return printable(f"{head}  {entry.method} {entry.url}{body}{detail}")
 
 
 def parse_since(text: str, now_ms: int) -> int:

@@ -1,12 +1,14 @@
 """A story as text for people: one heading an event, what matters below it, readable at 100 columns.
 
 Owns: the layout. Reads a `Story`; prints to a Rich console, which leaves colours out where there is no terminal.
+What came from outside may hold anything: nothing of it reaches the terminal that could steer it.
 """
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -25,6 +27,7 @@ from waypost.explain.story import (
     SetAsideEvent,
     Story,
 )
+from waypost.telemetry.printable import printable
 
 _WIDTH_MIN = 100
 _RULES_SHOWN_MAX = 60
@@ -58,6 +61,7 @@ def story_console() -> Console:
 
 def print_story(story: Story, console: Console) -> None:
     """The whole story."""
+    story = msgspec.convert(_printable(msgspec.to_builtins(story)), Story)
     heading = Text.assemble((f"{story.kind} {story.id}", "bold"))
     if story.partner:
         heading.append(f", partner {story.partner} only")
@@ -71,6 +75,17 @@ def print_story(story: Story, console: Console) -> None:
     behind = sum(story.not_archived.values())
     note = f"{behind} frames are not archived yet; they were searched too." if behind else "The archive is up to date."
     console.print(Text(note, "dim"))
+
+
+def _printable(content: Any) -> Any:
+    """The same with all texts made fit for a terminal."""
+    if isinstance(content, str):
+        return printable(content)
+    if isinstance(content, dict):
+        return {printable(name): _printable(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_printable(one) for one in content]
+    return content
 
 
 def time_text(ms: int) -> str:
