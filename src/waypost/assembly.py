@@ -22,6 +22,7 @@ from waypost.settings import Settings, load_settings
 from waypost.telemetry.stats import Stats
 
 if TYPE_CHECKING:
+    from waypost.catalog.additions import NewEntry
     from waypost.catalog.compiled import Compiled
     from waypost.console.server import Console
     from waypost.courier.courier import Courier
@@ -153,6 +154,13 @@ def check_catalog(path: Path, settings: Settings, *, secrets: bool) -> Compiled:
     return check(path, settings.catalog, secrets=secrets)
 
 
+def add_to_catalog(path: Path, entries: Sequence[NewEntry], settings: Settings, *, dry_run: bool) -> list[Path]:
+    """Adds entries to a catalog's files; answers those that were (or would be) written. Raises a `catalog_*` code."""
+    from waypost.engines.sqlite.catalog_additions import add_entries
+
+    return add_entries(path, entries, settings.catalog, dry_run=dry_run)
+
+
 def apply_catalog_with_journal(
     path: Path, layout: Layout, settings: Settings, *, secrets: bool = True
 ) -> AppliedCatalog:
@@ -197,8 +205,14 @@ def _journal_activation(version: int, layout: Layout, settings: Settings, clock:
         journal.close()
 
 
-def build_door(role: Role, number: int, sockets: Sequence[socket], tls_sockets: Sequence[socket] = ()) -> Door:
-    """The HTTP door `number` on listening sockets; on `tls_sockets` it speaks TLS."""
+def build_door(
+    role: Role,
+    number: int,
+    sockets: Sequence[socket],
+    tls_sockets: Sequence[socket] = (),
+    grpc_address: str = "",
+) -> Door:
+    """The HTTP door `number` on listening sockets; on `tls_sockets` it speaks TLS, at `grpc_address` gRPC."""
     from waypost.doors.door import Door
     from waypost.engines.local.board import FileBoard
     from waypost.engines.local.keyring import load_or_create_key_ring, load_or_create_operator_key
@@ -218,7 +232,7 @@ def build_door(role: Role, number: int, sockets: Sequence[socket], tls_sockets: 
         operator_key=load_or_create_operator_key(layout),
         refusals_file=layout.refusals / f"door-{number}.db",
         tls_sockets=list(tls_sockets),
-        tls_folder=layout.root / settings.door.tls_folder if tls_sockets else None,
+        tls_folder=layout.root / settings.door.tls_folder if settings.door.tls_folder else None,
         settings=settings,
         clock=clock,
         stats=stats,
@@ -226,6 +240,7 @@ def build_door(role: Role, number: int, sockets: Sequence[socket], tls_sockets: 
         visitors=LocalVisitors(settings.visitors, stats),
         visitor_keys=FileVisitorKeys(layout.visitor_keys),
         board=FileBoard(layout.board),
+        grpc_address=grpc_address,
     )
 
 

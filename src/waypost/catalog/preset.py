@@ -97,7 +97,7 @@ def read_preset(name: str, text: str) -> Preset:
     problems = Problems()
     tree = source.read_sources([(name, text)], problems)
     problems.raise_any()
-    plain = {key: _plain(node) for key, node in tree.entries.items() if key not in SIDES}
+    plain = {key: plain_of(node) for key, node in tree.entries.items() if key not in SIDES}
     unknown = set(tree.entries) - _KEYS - _TEXTS - {"click"}
     if unknown or plain.get("kind") not in KINDS:
         raise ValueError(f"preset {name}: {sorted(unknown) or plain.get('kind')}")
@@ -140,12 +140,12 @@ def _side(tree: Mapping, name: str) -> Mapping | None:
     return node if isinstance(node, Mapping) else None
 
 
-def _plain(node: Node) -> Any:
+def plain_of(node: Node) -> Any:
     """A tree as texts, lists and dictionaries."""
     if isinstance(node, Mapping):
-        return {key: _plain(entry) for key, entry in node.entries.items()}
+        return {key: plain_of(entry) for key, entry in node.entries.items()}
     if isinstance(node, Items):
-        return [_plain(entry) for entry in node.nodes]
+        return [plain_of(entry) for entry in node.nodes]
     return "" if node.empty else node.text
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from waypost import __version__
-from waypost.cli import audit, catalog, demo, macro, refusals, replay, restart, roles, run, testcall, trace
+from waypost.cli import audit, catalog, demo, macro, preset, refusals, replay, restart, roles, run, testcall, trace
 from waypost.errors import WaypostError
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ def _root(
 run.register(app)
 restart.register(app)
 demo.register(app)
+catalog.app.add_typer(preset.app, name="preset")
 app.add_typer(catalog.app, name="catalog", rich_help_panel="Work")
 app.add_typer(macro.app, name="macro", rich_help_panel="Work")
 app.add_typer(testcall.app, name="test", rich_help_panel="Work")
