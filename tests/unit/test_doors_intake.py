@@ -166,6 +166,34 @@ def test_a_refusal_that_is_not_told_looks_like_a_receipt(door: RunningDoor) -> N
     assert door.get("/postback?token=s3cret&x=far-token").status == 200
 
 
+def test_a_refusal_that_is_not_told_keeps_its_receipt_for_a_key_as_a_call_does(door: RunningDoor) -> None:
+    def receipts(target: str, *headers: str) -> list[str]:
+        return [door.get(target, *headers).headers["waypost-receipt"] for _ in range(2)]
+
+    for target, headers in (
+        ("/postback?token=far-token&click_id=1", ["Idempotency-Key: k"]),
+        ("/postback?token=far-token&idempotency_key=k", []),
+    ):
+        first, again = receipts(target, *headers)
+        assert first == again == receipts(target, *headers)[0]
+    real = receipts("/postback?token=gif-token", "Idempotency-Key: k")
+    assert real[0] == real[1] != receipts("/postback?token=far-token", "Idempotency-Key: k")[0]
+    assert len(set(receipts("/postback?token=far-token"))) == 2  # without a key each has its own
+    assert {frame.advertiser for frame in door.journal.frames if isinstance(frame, PostbackIn)} == {2}
+
+
+def test_a_refusal_that_is_not_told_is_unavailable_when_calls_are(tmp_path: Path) -> None:
+    with running_door(tmp_path, catalogs=MemoryCatalogs(VIEW)) as door:
+        door.door.commit._is_stalled = True
+        hidden, real = door.get("/postback?token=far-token"), door.get("/postback?token=s3cret")
+        door.door.commit._is_stalled = False
+        assert (
+            (hidden.status, hidden.json["error"]) == (real.status, real.json["error"]) == (503, "journal_unavailable")
+        )
+        (entry,) = found(door, Wanted(code="address_not_allowed"))
+        assert entry.detail == "answered 503"
+
+
 def test_hidden_refusals_keep_their_place_among_pipelined_answers(door: RunningDoor) -> None:
     from support.doors import Client
 

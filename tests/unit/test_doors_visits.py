@@ -12,7 +12,7 @@ from support.doors import OPERATOR_KEY, RING, RunningDoor, door_settings
 from support.visits import ANDROID, CATALOG, DESKTOP, FINGERPRINT, IPHONE, form, visit, visited_door
 from waypost.doors.app_page import POLICY
 from waypost.engines.local.board import FileBoard
-from waypost.model.frames import Click, Impression
+from waypost.model.frames import Click, Impression, PostbackIn
 from waypost.model.ids import FLAG_TEST, ClickIdCodec
 from waypost.ports.board import FORM, NEVER_MS, Board, CapRoom
 
@@ -163,6 +163,27 @@ def test_a_refused_visitors_address_is_cut_like_a_clicks(tmp_path: Path) -> None
         visit(door, "/c/nothing?ip=203.0.113.77&sub1=a")
     log = b"".join(file.read_bytes() for file in tmp_path.glob("door-0.db*"))
     assert b"/c/nothing?ip=203.0.113.0&sub1=a" in log and b"127.0.0.1" not in log and b"203.0.113.77" not in log
+
+
+@pytest.mark.parametrize(
+    "target", ["/aff_c?offer_id=no&aff_id=no&ip={}", "/click.php?key=no&ip={}", "http://d/c/no?ip={}"]
+)
+def test_a_refused_visitor_is_cut_whatever_his_url_is_called(tmp_path: Path, target: str) -> None:
+    with visited_door(tmp_path, settings=door_settings(address_refused_per_s=1, address_refused_burst=2)) as door:
+        statuses = [visit(door, target.format("203.0.113.77")).status for _ in range(3)]
+    assert statuses == [404, 404, 429]
+    log = b"".join(file.read_bytes() for file in tmp_path.glob("door-0.db*"))
+    assert b"ip=203.0.113.0" in log and b"127.0.0.1" not in log and b"203.0.113.77" not in log
+
+
+def test_a_pages_report_is_hashed_under_the_days_key(tmp_path: Path) -> None:
+    with visited_door(tmp_path, CATALOG + "privacy: {ip: hashed}\n") as door:
+        click_id = id_in(visit(door, "/c/demo?ip=203.0.113.77").headers["location"])
+        form(door, "/b/goal", f"click_id={click_id}&goal=order&token=x&ip=203.0.113.77", "Origin: https://shop.example")
+        click, report = door.journal.frames[-2:]
+    assert isinstance(click, Click) and isinstance(report, PostbackIn)
+    assert re.search(rb"ip=h[0-9a-f]{16}", click.query) and click.query.split(b"ip=")[1] in report.query
+    assert b"token" not in report.query
 
 
 # --- server to server ------------------------------------------------------------------------------------

@@ -412,7 +412,13 @@ class Door:
         if not url and data:
             words = data.split(b"\n", 1)[0].strip().split(b" ")
             url = words[1] if len(words) > 1 else words[0]
-        self._refusals.note(connection.address, code, connection.method, url)
+        self._routes.note(connection, code, url)
+
+    def _note_refused_stream(self, address: str, caller: Caller, url: bytes) -> None:
+        self._stats.add("door_refused")
+        shelf = self._routes.shelf
+        advertiser = shelf.name_of(caller.advertiser) if shelf is not None else ""
+        self._refusals.note(address, caller.code, b"POST", url, caller.detail, advertiser=advertiser)
 
     def _note_not_ready(self, address: str, why: str) -> None:
         self._stats.add("door_not_ready")

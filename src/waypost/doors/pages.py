@@ -28,7 +28,7 @@ from waypost.model.ids import ClickIdCodec, receipt_text
 from waypost.model.wire import encode_frame
 from waypost.stages.intake import decode_pairs
 from waypost.stages.redirect import LinkPlan, TargetPlan
-from waypost.stages.visitor_data import has_visitor_data, kept_query, origin_of
+from waypost.stages.visitor_data import origin_of
 from waypost.telemetry.stats import Stats
 
 SCRIPT = resources.files("waypost.doors").joinpath("waypost.js").read_bytes()
@@ -135,9 +135,6 @@ class Pages:
 
     def _report(self, connection: Connection, shelf: Shelf, advertiser: Advertiser, ask: _Ask, receipt: int) -> bytes:
         self._stats.values["door_browser_reports"] += 1
-        query = ask.query
-        if has_visitor_data(query):
-            query = kept_query(query, shelf.privacy, b"", without=_UNKEPT)
         return encode_frame(
             PostbackIn(
                 receipt,
@@ -148,7 +145,7 @@ class Pages:
                 Auth.BROWSER,
                 shelf.version,
                 connection.method.decode("ascii"),
-                query,
+                self._touches.kept_query(ask.query, shelf, _UNKEPT),
                 ip=self._touches.kept_address(connection.address, shelf),
                 test=ask.test,
                 origin="browser",

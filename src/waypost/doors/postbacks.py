@@ -19,7 +19,7 @@ from waypost.model.frames import Auth, PostbackIn
 from waypost.model.ids import ClickIdCodec, KeyedReceipts
 from waypost.model.partition import NO_PARTITION
 from waypost.model.wire import encode_frame
-from waypost.stages.call_auth import FORM, PARAMETERS_MAX, Arrival, Caller, plain_token
+from waypost.stages.call_auth import FORM, PARAMETERS_MAX, Arrival, Caller, header_token, plain_token
 from waypost.stages.signing import STANDARD_WEBHOOKS
 from waypost.telemetry.stats import Stats
 
@@ -196,16 +196,33 @@ class Postbacks:
         )
 
     def pretend(self, connection: Connection, caller: Caller, query: bytes) -> int:
-        """Answers a refused call as if it had been accepted: the same form, after a disk write like one's own.
+        """Answers a refused call as if it had been accepted: the same form, after a disk write like one's own, and the
+        same receipt for the same key.
 
-        Answers the receipt that the caller was given, and that no call has.
+        Answers the receipt that the caller was given, and that no call has; 0 if it was told, as all are, to try again.
         """
-        receipt = self._time.next_receipt()
+        if self._commit.is_full:
+            connection.respond(self._unavailable(connection.mode, "journal_unavailable"))
+            return 0
+        receipt = self._receipt_of_nothing(connection, caller, query)
         mode = connection.mode
         response = self._answers.accepted[answer_kind(caller, query)][mode] % receipt
         connection.wait()
         self._commit.add_alike(connection, response, self._fallbacks[mode])
         return receipt
+
+    def _receipt_of_nothing(self, connection: Connection, caller: Caller, query: bytes) -> int:
+        headers = connection.headers
+        content_type = headers.get(b"content-type", b"").decode("latin-1")[:CONTENT_TYPE_CHARS_MAX]
+        if caller.auth is Auth.DEFERRED:
+            caller = caller._replace(auth=Auth.TOKEN)  # he believes that he has been recognised
+        key = key_of(caller, headers, query, connection.body, content_type)
+        if not key:
+            return self._time.next_receipt()
+        said = [b"refused", key]
+        if not caller.advertiser:  # two senders would have two receipts for it
+            said += connection.url.partition(b"?")[0], header_token(headers), plain_token(query)
+        return self.receipt(caller, b"\0".join(said))
 
     def _partition_of_click(self, shelf: Shelf, query: bytes) -> int:
         """That of the click's advertiser, if the click's id is there to see."""

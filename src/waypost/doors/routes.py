@@ -159,34 +159,44 @@ class Routes:
         else:
             self.refuse(connection, "unknown_path", detail=_unknown(path))
 
-    def refuse(self, connection: Connection, code: str, *, detail: str = "", allow: str = "") -> None:
+    def refuse(
+        self, connection: Connection, code: str, *, detail: str = "", allow: str = "", is_visit: bool = False
+    ) -> None:
         """Answers with a code of `errors.py`; what is not the door's own want of something is noted, and limited."""
         status = ERRORS[code].http_status
         if status < 500 and (wait_s := self._limits.refused.take(connection.address, self._now_ms())):
-            self._limit(connection, wait_s, code)
+            self._limit(connection, wait_s, code, is_visit=is_visit)
             return
         if status == 503:
             self._stats.values["door_unavailable"] += 1
         else:
             self._stats.values["door_refused"] += 1
-            address, url = connection.address, connection.url
-            if url.startswith(_VISITS) and self.shelf is not None:  # what a visitor sent is kept as a click's would be
-                address, url = self._touches.kept_request(address, url, self.shelf)
-            self._refusals.note(address, code, connection.method, url, detail)
+            self.note(connection, code, connection.url, detail, is_visit=is_visit)
         is_head = connection.method == b"HEAD"
         connection.respond(self._answers.error(code, connection.mode, is_head=is_head, detail=detail, allow=allow))
 
-    def _limit(self, connection: Connection, wait_s: int, detail: str) -> None:
+    def note(self, connection: Connection, code: str, url: bytes, detail: str = "", *, is_visit: bool = False) -> None:
+        """Keeps a refusal; of what a visitor sent only what may be kept of a click."""
+        address = connection.address
+        if (is_visit or url.startswith(_VISITS)) and self.shelf is not None:
+            address, url = self._touches.kept_request(address, url, self.shelf)
+        self._refusals.note(address, code, connection.method, url, detail)
+
+    def _limit(self, connection: Connection, wait_s: int, detail: str, *, is_visit: bool = False) -> None:
         """Answers 429: the address has asked too often for what it is not known to be entitled to."""
         self._stats.values["door_limited"] += 1
-        self._refusals.note(connection.address, "too_many_requests", connection.method, connection.url, detail)
+        self.note(connection, "too_many_requests", connection.url, detail, is_visit=is_visit)
         is_head = connection.method == b"HEAD"
         connection.respond(self._answers.limited("too_many_requests", connection.mode, wait_s, is_head=is_head))
 
-    def _shelf_for(self, connection: Connection, methods: tuple[bytes, ...], detail: str) -> tuple[Shelf, bool] | None:
+    def _shelf_for(
+        self, connection: Connection, methods: tuple[bytes, ...], detail: str = "", *, is_visit: bool = False
+    ) -> tuple[Shelf, bool] | None:
         """The shelf, and whether the request is a test; None if it was refused for method, catalog or test key."""
         if connection.method not in methods:
-            self.refuse(connection, "method_not_allowed", detail=detail, allow=b", ".join(methods).decode())
+            detail = detail or "a visit is " + b" or ".join(methods).decode()
+            allow = b", ".join(methods).decode()
+            self.refuse(connection, "method_not_allowed", detail=detail, allow=allow, is_visit=is_visit)
             return None
         shelf = self.shelf
         if shelf is None:
@@ -194,7 +204,7 @@ class Routes:
             return None
         if connection.headers and (key := connection.headers.get(b"waypost-test")) is not None:
             if not compare_digest(key, self._operator_key):
-                self.refuse(connection, "wrong_test_key")
+                self.refuse(connection, "wrong_test_key", is_visit=is_visit)
                 return None
             return shelf, True
         return shelf, False
@@ -207,8 +217,8 @@ class Routes:
         self._stats.values["door_refused"] += 1
         detail = caller.detail
         if caller.hides:
-            receipt = receipt_text(self._postbacks.pretend(connection, caller, query))
-            detail = f"answered 200 with {receipt}"
+            receipt = self._postbacks.pretend(connection, caller, query)
+            detail = f"answered 200 with {receipt_text(receipt)}" if receipt else "answered 503"
         self._refusals.note(
             connection.address,
             caller.code,
@@ -261,26 +271,26 @@ class Routes:
         pair: tuple[bytes, bytes] = (b"offer", b"partner"),
     ) -> None:
         """A touch of a link, or of the one that joins an offer and a partner, for the desk that takes it."""
-        begun = self._shelf_for(connection, methods, "a visit is another method")
+        begun = self._shelf_for(connection, methods, is_visit=True)
         if begun is None:
             return
         if self._limits.clicks.is_on and (wait_s := self._limits.clicks.take(connection.address, self._now_ms())):
-            self._limit(connection, wait_s, "visits")
+            self._limit(connection, wait_s, "visits", is_visit=True)
             return
         shelf, test = begun
         plan = shelf.links.get(name) if name else self._pair(shelf, query, pair)
         if plan is None:
             plan = shelf.plan(name, unquote(name.decode("utf-8", "replace")))
         if plan.code:
-            self.refuse(connection, plan.code, detail=plan.detail)
+            self.refuse(connection, plan.code, detail=plan.detail, is_visit=True)
             return
         try:
             code = take(connection, shelf, plan, name, query, test=test)
             if code:
-                self.refuse(connection, code, detail=_OF_A_VISIT.get(code, ""))
+                self.refuse(connection, code, detail=_OF_A_VISIT.get(code, ""), is_visit=True)
         except WaypostError as error:
             code = "link_inactive" if error.code == "link_inactive" else "bad_target"
-            self.refuse(connection, code, detail=error.detail)
+            self.refuse(connection, code, detail=error.detail, is_visit=True)
 
     def _pair(self, shelf: Shelf, query: bytes, names: tuple[bytes, bytes]) -> LinkPlan:
         offer = query_value(query, names[0])

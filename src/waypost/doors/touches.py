@@ -190,12 +190,17 @@ class Touches:
     def kept_request(self, address: str, url: bytes, shelf: Shelf) -> tuple[str, bytes]:
         """Address and URL of a visitor's request that was refused, as they may be kept."""
         path, mark, query = url.partition(b"?")
-        key = self._keys.of(self._time.ms)
-        if has_visitor_data(query):
-            query = kept_query(query, shelf.privacy, key)
-        return self._address(address, shelf.privacy.ip, key), path + mark + query
+        return self.kept_address(address, shelf), path + mark + self.kept_query(query, shelf)
+
+    def kept_query(self, query: bytes, shelf: Shelf, unkept: frozenset[bytes] = frozenset()) -> bytes:
+        """The parameters of what is no touch, as they may be stored; `unkept` are not."""
+        if unkept or has_visitor_data(query):
+            query = kept_query(query, shelf.privacy, self._keys.of(self._time.ms), without=unkept)
+        return query
 
     def _address(self, address: str, how: str, key: bytes) -> str:
+        if how == "truncated":
+            return truncated(address)
         known = self._addresses
         if len(known) >= _ADDRESSES_MAX or self._addresses_for != (how, key):
             known.clear()
