@@ -137,12 +137,15 @@ def dialects_page() -> str:
         "# Other systems' macros\n",
         _MADE.format(source="the tables in src/waypost/macros/dialects/"),
         "How they are read, and what is said of a template, is in [dialects](dialects.md). A family of numbered names",
-        "is one row. Names that are refused stand at the end of each table, with the reason.",
+        "is one row. Names that are refused stand at the end of each table, with the reason. Each table was held",
+        "against what its system publishes, on 2026-11-21; it says what was at hand. A name marked `?` was in none of",
+        "it, and is translated all the same.",
     ]
     for name, dialect in NAMED.items():
+        checked = dialect.checked[0].lower() + dialect.checked[1:]
         lines += [
             f"\n## {dialect.title}\n",
-            f"`--dialect {name}`, from <{dialect.source}>.\n",
+            f"`--dialect {name}`, from <{dialect.source}>. Checked: {checked}\n",
             "| theirs | Waypost | |",
         ]
         lines.append("|---|---|---|")
@@ -151,11 +154,11 @@ def dialects_page() -> str:
             family = _DIGITS.sub("N", theirs) if _DIGITS.search(row.name) or not row.ours else theirs
             ours = _DIGITS.sub("N", row.ours) if family != theirs else row.ours
             names = kept.setdefault((ours, row.note), [])
-            if family not in names:
-                names.append(family)
+            written = f"`{dialect.write_name(family)}`{'' if row.confirmed else ' ?'}"
+            if written not in names:
+                names.append(written)
         for (ours, note), names in sorted(kept.items(), key=lambda item: not item[0][0]):
-            written = ", ".join(f"`{dialect.write_name(theirs)}`" for theirs in names)
-            lines.append(f"| {_cell(written)} | {_cell(f'`{{{ours}}}`' if ours else '–')} | {_cell(note)} |")
+            lines.append(f"| {_cell(', '.join(names))} | {_cell(f'`{{{ours}}}`' if ours else '–')} | {_cell(note)} |")
     return "\n".join(lines) + "\n"
 
 

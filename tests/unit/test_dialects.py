@@ -2,7 +2,8 @@
 
 import pytest
 
-from waypost.macros.dialects import DIALECTS
+from waypost.macros.dialects import DIALECTS, NAMED
+from waypost.macros.dialects.dialect import rows
 from waypost.macros.dialects.guess import Confidence, guess
 from waypost.macros.dialects.postbacks import translate_postback
 from waypost.macros.lint import Kind, check
@@ -36,10 +37,18 @@ VALUES = {
          "d=2023-11-14"),
         ("singular", "c={cl?Net}&n={NETWORK=Facebook Ads}&m={NETWORK=Other}&u={UTCM}",
          "c=E%201&n=1&m=0&u=1700000060000"),
+        ("singular", "k={zone}&u={CLICK_UTC}", "k=z9&u=1700000000"),
         ("appsflyer", "c=(clickid)&e=(event-name)&r=(event-revenue)", "c=E%201&e=purchase&r=10.00"),
+        ("appsflyer", "z=(zone)&r=(orig-monetary)&m=(monetary)&c=(currency)", "z=z9&r=10.00&m=10.00&c=EUR"),
         ("adjust", "c={click_id}&e={event_name}&t={created_at}", "c=E%201&e=purchase&t=1700000060"),
         ("kochava", "c=~(click_id)~&e={event_name}&n={network_name}", "c=E%201&e=purchase&n=Facebook%20Ads"),
         ("appmetrica", "c={click_id}&t={conversion_timestamp}&z={zone}", "c=CK&t=1700000060&z=z9"),
+        ("appmetrica", "d={click_datetime}&p={price}", "d=2023-11-14T22%3A13%3A20Z&p=10.00"),
+        ("keitaro", "z={_zone}&c={subid}", "z=z9&c=CK"),
+        ("branch", "e=${(last_attributed_touch_data.~external_touch)!}&c=${(last_attributed_touch_data.~click_id)!}",
+         "e=E%201&c=E%201"),
+        ("branch", "d=<@iso8601UTCDate>${(event_timestamp)!}</@iso8601UTCDate>&k=<@countryCodeIso3166>"
+         "${(user_data.country)!}</@countryCodeIso3166>", "d=2023-11-14T22%3A14%3A20.000Z&k=DE"),
         ("admitad", "c=[[[subid]]]&p=[[[payment_sum]]]&o=[[[order_id]]]", "c=s1&p=1.20&o=T1"),
         ("cake", "c=#s2#&p=#price#&o=#oid#", "c=s2&p=1.20&o=vpn"),
         ("tiktok", "c=__CALLBACK_PARAM__&i=__CAMPAIGN_ID__", "c=E%201&i=c7"),
@@ -79,6 +88,8 @@ def test_what_names_a_device_is_translated_and_said_to_leave_empty(dialect: str,
         ("branch", "${(user_data.model)!}", "macro_unknown"),
         ("branch", "<#if nonsense>1</#if>", "macro_unknown"),
         ("branch", "<@loop>${(name)!}</@loop>", "macro_bad_argument"),
+        ("branch", "<@iso8601UTCDate>${(name)!}</@iso8601UTCDate>", "macro_bad_argument"),
+        ("branch", "<#if first_event_for_user>1<#else>0</#if>", "macro_unknown"),
         ("tune", "{adv_sub}", "macro_unknown"),
         ("[x]", "[NOBODY_KNOWS]", "macro_unknown"),
     ],
@@ -88,6 +99,24 @@ def test_what_has_no_counterpart_is_refused_with_a_reason(dialect: str, theirs: 
     assert answer.text is None
     assert answer.errors[0].code == code and answer.errors[0].hint
     assert answer.draft.replace("{{", "{").replace("}}", "}").startswith("https://h.com/p?b=")
+
+
+def test_what_differs_from_the_published_meaning_is_said() -> None:
+    """Affise's affiliates' postbacks have no {clickid}; AppsFlyer's monetary is in dollars."""
+    for dialect, theirs, said in (
+        ("affise", "{clickid}", "{sub1} to {sub8}"),
+        ("appsflyer", "(monetary)", "US dollars"),
+    ):
+        answer = translate_postback(DIALECTS[dialect], f"https://h.com/p?b={theirs}")
+        assert answer.text is not None
+        assert [problem.code for problem in answer.problems] == ["macro_adapted"]
+        assert said in answer.problems[0].detail
+
+
+def test_a_table_says_which_names_nobody_found() -> None:
+    table = rows("a, b? -> payout\nsub#1-2? -> sub#")
+    assert {name: row.confirmed for name, row in table.items()} == {"a": True, "b": False, "sub1": False, "sub2": False}
+    assert all(dialect.checked for dialect in NAMED.values())
 
 
 @pytest.mark.parametrize(

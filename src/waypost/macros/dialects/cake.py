@@ -4,6 +4,9 @@ Owns: the table. Reads and writes nothing.
 
 Source: support.getcake.com, "Affiliate Pixels and Tracking" and "How Affiliates Can Use Tokens to Send Dynamic Values
 in Pixels".
+
+Checked on 2026-11-21: against the whole lists of "Affiliate Pixels and Tracking", "Tokens" and "Tokens in the Offer
+Link".
 """
 
 from waypost.macros.dialects.dialect import Dialect, rows
@@ -31,4 +34,5 @@ CAKE = Dialect(
     forms=("#x#",),
     rows=ROWS,
     source="https://support.getcake.com/support/solutions/articles/5000546376-affiliate-pixels-and-tracking",
+    checked='Against the whole lists of "Affiliate Pixels and Tracking", "Tokens" and "Tokens in the Offer Link".',
 )

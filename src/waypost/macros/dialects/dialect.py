@@ -9,6 +9,7 @@ A table is text, one meaning a line, so that it can be read beside the page it w
     theirs -> ours|filter ; what differs              translated, with a warning that says so
     theirs -> ; why not                               refused with that reason
     sub_id_#1-30 -> sub#                              a numbered family
+    theirs, heard? -> ours                            `heard` is in no document that was read
 
 The first of several names is the one that an export writes. What has no value in a postback of this release (a fact of
 the place or device that no release keeps yet) is refused, and will be translated from the day it has one.
@@ -35,10 +36,14 @@ _SENT: dict[str, frozenset[str]] = {}  # by dialect: made once, when it is first
 
 
 class Row(NamedTuple):
-    """`ours` is the inside of our macro, empty where there is none; `note` says what differs, or why there is none."""
+    """`ours` is the inside of our macro, empty where there is none; `note` says what differs, or why there is none.
+
+    `confirmed`: whether a document of the system, or a template that was published for it, has the name.
+    """
 
     ours: str
     note: str = ""
+    confirmed: bool = True
 
     @property
     def name(self) -> str:
@@ -78,7 +83,7 @@ class Dialect(NamedTuple):
     `free`: a name that the table does not have is a parameter of the click. `read` is asked before the table, for what
     is more than a name; None means that the token is an ordinary one. `write` is its inverse: our macro's inside, as it
     is spelled canonically → theirs with their signs. `spelled` is a macro's picture where it is more than the
-    first form.
+    first form. `checked` says against what the names were held, and when.
     """
 
     name: str
@@ -90,6 +95,7 @@ class Dialect(NamedTuple):
     read: Callable[[Token], Reading | None] | None = None
     write: Callable[[str], str | None] | None = None
     spelled: str = ""
+    checked: str = ""
 
     @property
     def sent(self) -> frozenset[str]:
@@ -149,10 +155,10 @@ def rows(table: str) -> dict[str, Row]:
         if not arrow:
             raise ValueError(f"no arrow in {line!r}")
         for name in (part.strip() for part in theirs.split(",")):
-            for theirs_one, ours_one in _family(name, ours.strip()):
+            for theirs_one, ours_one in _family(name.removesuffix("?"), ours.strip()):
                 if theirs_one in found:
                     raise ValueError(f"{theirs_one} stands twice in a table")
-                found[theirs_one] = _row(ours_one, note.strip())
+                found[theirs_one] = _row(ours_one, note.strip())._replace(confirmed=not name.endswith("?"))
     return found
 
 

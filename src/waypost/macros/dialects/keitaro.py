@@ -5,6 +5,9 @@ Owns: the table of Keitaro's placeholders, its statuses and dates. Reads and wri
 Source: docs.keitaro.io, "S2S postback placeholders" (`{name}`, `{name:argument}`, `{_name}` for an unencoded value,
 and each parameter of the traffic source's click URL by its name), and "Postback" for the statuses. `{payout}` is
 the spelling that published templates use for `{revenue}`.
+
+Checked on 2026-11-21: against "S2S postback placeholders" (as far as keyword), "S2S postback", "Placeholders",
+"Updating parameters" and the legacy list of version 7. A `?` marks what was found in none of them.
 """
 
 import re
@@ -27,7 +30,7 @@ subid -> click_id
 external_id -> external_id
 tid -> txn_id
 payout -> payout
-revenue -> revenue
+revenue, conversion_revenue -> revenue
 currency -> currency
 status -> status
 date -> click_time
@@ -37,11 +40,12 @@ keyword -> keyword
 ad_campaign_id -> ad_campaign_id
 creative_id -> creative_id
 sub_id_#1-30 -> sub#
-offer_name -> offer
+extra_param_#1-10 -> click.extra_param_#
+offer_name? -> offer
 offer_id -> offer ; the offer's name is sent, not Keitaro's number
-campaign_name, keitaro_campaign_name, campaign_id, keitaro_campaign_id, campaign_alias -> link ; {_CAMPAIGN}
-traffic_source_name, ts_id -> partner ; {_SOURCE}
-country, country_code -> country
+campaign_name, keitaro_campaign_name?, campaign_id?, keitaro_campaign_id?, campaign_alias? -> link ; {_CAMPAIGN}
+traffic_source_name, ts_id? -> partner ; {_SOURCE}
+country, country_code? -> country
 country_name -> ; Waypost sends countries as codes: {{country}}
 region, region_name -> region
 city -> city
@@ -56,19 +60,20 @@ browser_version -> browser_version
 language -> language
 is_bot -> bot
 ip -> ip
-user_agent, ua, useragent -> user_agent
-referrer, referer -> referrer
+user_agent?, ua?, useragent -> user_agent
+referrer, referer? -> referrer
 connection_type -> connection
-operator, carrier -> carrier
-current_domain, is_using_proxy, search_engine, se -> no_fact
+operator, operator_name, carrier -> carrier
+current_domain, is_using_proxy, search_engine?, se -> no_fact
 profit -> ; Waypost computes no profit in a template
 random -> postback_id|random(1, 1000000) ; {DRAWN}
 sample -> ; it names nothing to choose from
 from_file -> ; templates read no files
+keyword_cp1251 -> ; what is sent is UTF-8: {{keyword}}
 destination -> ; the target's address is not kept with a conversion
 original_status -> ; the advertiser's own word for the status is not kept with a postback
-previous_status -> status_before|map(pending=lead, approved=sale, declined=rejected, hold=lead)
-landing_id, landing_name, parent_campaign_id, stream_id, visitor_code, token -> ; {_OWN}
+previous_status? -> status_before|map(pending=lead, approved=sale, declined=rejected, hold=lead)
+landing_id, landing_name?, parent_campaign_id, stream_id, visitor_code?, token -> ; {_OWN}
 """)
 
 # Keitaro's status → ours. A hold has no word of its own in Keitaro: it is a lead that is not confirmed yet.
@@ -91,7 +96,7 @@ def _read(token: Token) -> Reading | None:
     if not parts:
         return None
     raw, name, argument = parts[1], parts[2], parts[3]
-    if raw and "_" + name not in PLACEHOLDERS and name in PLACEHOLDERS:
+    if raw and "_" + name not in PLACEHOLDERS and (name in PLACEHOLDERS or (argument is None and name.isidentifier())):
         return _raw(token, name, argument)
     if name == "status":
         return _status(argument)
@@ -111,8 +116,10 @@ def _read(token: Token) -> Reading | None:
 def _raw(token: Token, name: str, argument: str | None) -> Reading | None:
     inner = token._replace(name=name if argument is None else f"{name}:{argument}")
     reading = _read(inner)
-    if reading is None and PLACEHOLDERS[name].ours:
-        reading = Reading(f"{{{PLACEHOLDERS[name].ours}}}")
+    if reading is None and name in PLACEHOLDERS:
+        reading = Reading(f"{{{PLACEHOLDERS[name].ours}}}") if PLACEHOLDERS[name].ours else None
+    elif reading is None:
+        reading = Reading(f"{{click.{name}}}")  # a parameter of the click
     if reading is None or reading.text is None:
         return reading
     detail = f"{token.text[:64]} is unencoded in Keitaro; Waypost always encodes for the place where a value stands"
@@ -196,4 +203,8 @@ KEITARO = Dialect(
     free=True,
     read=_read,
     write=_write,
+    checked=(
+        'Against "S2S postback placeholders" (as far as keyword), "S2S postback", "Placeholders", "Updating '
+        'parameters" and the legacy list of version 7.'
+    ),
 )

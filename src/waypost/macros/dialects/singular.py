@@ -4,7 +4,11 @@ Owns: the table, and the forms with a network's name. Reads and writes nothing.
 
 Source: support.singular.net, "Postback Macros and Passthrough Parameters for Ad Networks": `{cl?Network}` is what that
 network's click brought in parameter `cl`, `{NETWORK=Network}` is 1 if the network is the attributed one, `{{name}}` is
-a fixed value that the network was given when it was set up. In `{IFA1}` the 1 is for SHA-1, in `{IFA5}` the 5 for MD5.
+a fixed value that the network was given when it was set up, and any other parameter of the tracking link comes back by
+its name. In `{IFA1}` the 1 is for SHA-1, in `{IFA5}` the 5 for MD5.
+
+Checked on 2026-11-21: against "Postback Macros and Passthrough Parameters" (current and older, without their last
+tables) and postbacks that ad networks publish. A `?` marks what was found in none of them.
 """
 
 import re
@@ -24,33 +28,37 @@ GID -> click.gid
 AMOUNT -> sum
 CURRENCY -> sum_currency
 EVTNAME -> goal
+EVTATTRS -> ; an event's attributes are not kept with a postback
 UTC -> conversion_time
 UTCM -> conversion_time|unix_ms
-CLICK_UTC, TOUCHPOINT_UTC -> click_time
+TIME -> conversion_time|date('%Y-%m-%d %H:%M:%S') ; how Singular writes it is not published
+CLICK_UTC, TOUCHPOINT_UTC? -> click_time
+CLICK_TIME -> click_time|date('%Y-%m-%d %H:%M:%S') ; how Singular writes it is not published
 INSTALL_UTC -> conversion_time ; the conversion's time is sent
+INSTALL_TIME -> conversion_time|date('%Y-%m-%d %H:%M:%S') ; the conversion's time is sent
 APP_NAME, LONGNAME -> offer ; the offer's name is sent
 PUBLIC_ID -> click.public_id
-COUNTRY -> country
-CITY -> city
+ATTRIBUTION_COUNTRY, COUNTRY? -> country
+CITY? -> city
 OS_VERSION -> os_version
-OS, PLATFORM -> os
-LANGUAGE, LOCALE -> language
-BRAND, DEVICE_BRAND -> brand
-IFA, IDFA -> click.idfa
+PLATFORM, OS? -> os
+LANGUAGE?, LOCALE? -> language
+BRAND?, DEVICE_BRAND? -> brand
+IDFA, IFA? -> click.idfa
 IFA1 -> click.idfa|sha1
 IFA5 -> click.idfa|md5
-IFV, IDFV -> click.idfv
+IDFV, IFV? -> click.idfv
 AIFA -> click.gaid
-AIF1, AIFA1 -> click.gaid|sha1
-AIF5, AIFA5 -> click.gaid|md5
-ANDI -> click.android_id
-AND1, ANDI1 -> click.android_id|sha1
-AND5, ANDI5 -> click.android_id|md5
-EVENT_IP, ATTRIBUTION_IP, TOUCHPOINT_IP, IP -> click.ip
-USER_AGENT, UA -> click.user_agent
-USER_ID, CUSTOM_USER_ID -> click.user_id
-IS_RE_ENG, IS_VIEWTHROUGH, IS_REVENUE_EVENT -> no_fact
-DEVICE_MODEL, MODEL, CARRIER, APP_VERSION, SDK_VERSION -> no_fact
+AIF1?, AIFA1? -> click.gaid|sha1
+AIF5?, AIFA5? -> click.gaid|md5
+ANDI? -> click.android_id
+AND1?, ANDI1? -> click.android_id|sha1
+AND5?, ANDI5? -> click.android_id|md5
+EVENT_IP, ATTRIBUTION_IP, TOUCHPOINT_IP, IP? -> click.ip
+USER_AGENT?, UA? -> click.user_agent
+USER_ID?, CUSTOM_USER_ID? -> click.user_id
+IS_RE_ENG, IS_VIEWTHROUGH, IS_REVENUE_EVENT? -> no_fact
+DEVICE_MODEL, APP_VERSION, INSTALLER_SOURCE, MODEL?, CARRIER?, SDK_VERSION? -> no_fact
 """)
 _OF_NETWORK = {
     "cl": "external_id", "pcrid": "creative_id", "pcrn": "click.creative_name", "pcid": "ad_campaign_id",
@@ -89,6 +97,11 @@ SINGULAR = Dialect(
     forms=("{x}", "{{x}}"),
     rows=ROWS,
     source="https://support.singular.net/hc/en-us/articles/115004063323",
+    free=True,
     read=_read,
     write=_write,
+    checked=(
+        'Against "Postback Macros and Passthrough Parameters" (current and older, without their last tables) '
+        "and postbacks that ad networks publish."
+    ),
 )

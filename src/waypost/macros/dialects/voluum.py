@@ -4,6 +4,10 @@ Owns: the table. Reads and writes nothing.
 
 Source: doc.voluum.com, "Traffic Source Postback URL" (`{externalid}`, `{payout}`, …) and "Token functions"
 (`{token:raw}` is unencoded; `{token:hash}` is a number of Voluum's own making).
+
+Checked on 2026-11-21: the names in lower case that a click has, against two public lists of Voluum's tokens;
+`{externalid}`, `{payout}`, `{clickid}` and the token functions, against doc.voluum.com. The page's own list of tokens
+was not at hand. A `?` marks what was found in none of them.
 """
 
 from waypost.macros.dialects.brackets import Token
@@ -16,22 +20,22 @@ _ADVERTISER = "Voluum's affiliate network is Waypost's advertiser: its name is s
 
 ROWS = rows(f"""
 externalid -> external_id
-clickid, cid -> click_id
+clickid, click.id, cid? -> click_id
 payout -> payout
-conversion.payout, conversion.revenue, revenue -> revenue
-currency, conversion.currency -> currency
-txid, transaction.id, transactionid -> txn_id
-conversion.type, conversiontype, et -> goal
-cost, cpc -> cost
+conversion.payout?, conversion.revenue?, revenue? -> revenue
+currency, conversion.currency? -> currency
+transaction.id, txid?, transactionid? -> txn_id
+conversion.type?, conversiontype?, et? -> goal
+cost?, cpc? -> cost
 var#1-10 -> sub#
 offer.name -> offer
 offer.id -> offer ; the offer's name is sent, not Voluum's id
 campaign.name, campaign.id -> link ; {_CAMPAIGN}
 trafficsource.name, trafficsource.id -> partner ; {_SOURCE}
-affiliatenetwork.name, affiliatenetwork.id -> advertiser ; {_ADVERTISER}
-conversion.time, conversiontime -> conversion_time
-visit.time, click.time -> click_time
-country -> country
+affiliatenetwork.name?, affiliatenetwork.id? -> advertiser ; {_ADVERTISER}
+conversion.time?, conversiontime? -> conversion_time
+visit.time?, click.time? -> click_time
+country, countrycode? -> country
 countryname -> no_fact
 region -> region
 city -> city
@@ -43,8 +47,9 @@ osversion -> os_version
 browser -> browser
 browserversion -> browser_version
 language -> language
-model, ip, useragent, connection.type, connectiontype, carrier, referrer, referrerdomain -> no_fact
-trackingdomain, lander.id, lander.name, path.id, rule.id, flow.id -> ; it is a thing inside Voluum
+model, ip, useragent, connection.type, connectiontype?, carrier, referrer?, referrerdomain -> no_fact
+trackingdomain, lander.id, lander.name, workspace.id, workspace.name -> ; it is a thing inside Voluum
+path.id?, rule.id?, flow.id? -> ; it is a thing inside Voluum
 """)
 
 
@@ -76,4 +81,9 @@ VOLUUM = Dialect(
     source="https://doc.voluum.com/en/traffic_source_postback_url.html",
     read=_read,
     write=_write,
+    checked=(
+        "The names in lower case that a click has, against two public lists of Voluum's tokens; "
+        "`{externalid}`, `{payout}`, `{clickid}` and the token functions, against doc.voluum.com. The page's "
+        "own list of tokens was not at hand."
+    ),
 )
