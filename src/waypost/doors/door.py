@@ -414,12 +414,6 @@ class Door:
             url = words[1] if len(words) > 1 else words[0]
         self._routes.note(connection, code, url)
 
-    def _note_refused_stream(self, address: str, caller: Caller, url: bytes) -> None:
-        self._stats.add("door_refused")
-        shelf = self._routes.shelf
-        advertiser = shelf.name_of(caller.advertiser) if shelf is not None else ""
-        self._refusals.note(address, caller.code, b"POST", url, caller.detail, advertiser=advertiser)
-
     def _note_not_ready(self, address: str, why: str) -> None:
         self._stats.add("door_not_ready")
         if not address:

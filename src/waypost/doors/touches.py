@@ -199,8 +199,6 @@ class Touches:
         return query
 
     def _address(self, address: str, how: str, key: bytes) -> str:
-        if how == "truncated":
-            return truncated(address)
         known = self._addresses
         if len(known) >= _ADDRESSES_MAX or self._addresses_for != (how, key):
             known.clear()
