@@ -82,7 +82,7 @@ def selected(rules: RuleBook, cases: list[Case], decision: Decision) -> float:
     fired = 0
     start = perf_counter()
     for case in cases:
-        for entry in rules.plan(case, decision):
+        for entry in rules.plan(case, decision).entries:
             if type(entry) is Candidate and not stopped_by(entry, case, decision):
                 fired += 1
     took = perf_counter() - start

@@ -13,6 +13,9 @@ from waypost.model import frames as model
 from waypost.model.frames import AnyFrame, Click, Conversion, Decision, Frame, OperatorChange, PostbackIn, Verdict
 from waypost.model.ids import (
     ALPHABET,
+    CLICK_SEQUENCE_MAX,
+    DOORS_MAX,
+    ROUTES_MAX,
     ClickIdCodec,
     KeyedReceipts,
     KeyRing,
@@ -196,3 +199,38 @@ def test_keyed_receipts_hold_while_keys_are_added_to_the_ring() -> None:
     other = KeyedReceipts(KeyRing({"a": bytes(range(16))}))
     assert older.number(1, b"k") == newer.number(1, b"k") != other.number(1, b"k")
     assert older.number(1, b"k") != older.number(1, b"k", test=True)
+
+
+def test_a_batch_of_ids_is_read_as_they_are_one_by_one() -> None:
+    """Lengths that are no power of two, both ends of each part, keys side by side, and what is no id in between."""
+    ring = KeyRing({"a": b"0123456789abcdef", "b": b"fedcba9876543210"})
+    codec, older = ClickIdCodec(ring), ClickIdCodec(KeyRing({"a": ring.keys["a"]}))
+    made = [
+        (0, 0, 0, 0, 0),
+        ((1 << 42) - 1, DOORS_MAX - 1, CLICK_SEQUENCE_MAX - 1, ROUTES_MAX - 1, 3),
+        *((1_790_000_000_000 + nth, nth, nth * 15, nth * 77, nth % 4) for nth in range(1000)),
+    ]
+    texts: list[str] = []
+    expected: list[tuple[int, ...] | None] = []
+    for nth, parts in enumerate(made):
+        texts.append((older if nth % 3 == 0 else codec).encode(*parts))
+        expected.append(parts)
+        if nth % 7 == 0:
+            wrong = texts[-1]
+            texts += [wrong[:-1], wrong + "0", "c" + wrong[1:], *(f"{wrong[:9]}{bad}{wrong[10:]}" for bad in "é-²")]
+            expected += [None] * 6
+    assert codec.decode_many(texts) == expected
+    assert [codec.decode(text) for text in texts] == expected
+    assert codec.decode_many([]) == []
+
+
+def test_the_highest_number_is_an_id_and_the_next_is_none() -> None:
+    """22 digits write more than 128 bits hold."""
+    digits = ""
+    number = (1 << 128) - 1
+    while number:
+        number, digit = divmod(number, 62)
+        digits = ALPHABET[digit] + digits
+    assert looks_like_click_id("a" + digits)
+    assert not looks_like_click_id("a" + digits[:-1] + ALPHABET[ALPHABET.index(digits[-1]) + 1])
+    assert not looks_like_click_id("a" + "z" * 22)

@@ -18,6 +18,8 @@ from waypost.model.money import Money
 class Status(StrEnum):
     """A conversion's status (`hold` approves itself later)."""
 
+    __hash__ = str.__hash__  # as equality is; an enum's own is a call of Python code, and by the name
+
     PENDING = "pending"
     APPROVED = "approved"
     DECLINED = "declined"
@@ -26,6 +28,8 @@ class Status(StrEnum):
 
 class Verdict(StrEnum):
     """The one terminal outcome of an accepted call (law 5)."""
+
+    __hash__ = str.__hash__  # as above
 
     NEW = "new"
     UPDATED = "updated"

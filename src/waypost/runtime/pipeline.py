@@ -36,7 +36,7 @@ from waypost.settings import PipelineSettings
 from waypost.stages.case import Case, Intake, Where, is_waiting_for_click
 from waypost.stages.checks import CheckLimits
 from waypost.stages.judgement import Judgement, judge, set_aside
-from waypost.stages.rules import RuleBook, is_stopped_by_share
+from waypost.stages.rules import RuleBook
 from waypost.telemetry.log import logger
 from waypost.telemetry.stats import Stats
 
@@ -347,9 +347,8 @@ class Pipeline:
         postbacks = [encode_frame(postback) for postback in judgement.postbacks]
         changes.decisions.append(decision)
         self._tally(judgement.decision.verdict)
-        held_back = sum(map(is_stopped_by_share, judgement.decision.rules))
-        if held_back:
-            self._tallied["pipeline_held_back"] = self._tallied.get("pipeline_held_back", 0) + held_back
+        if judgement.held_back:
+            self._tallied["pipeline_held_back"] = self._tallied.get("pipeline_held_back", 0) + judgement.held_back
         if judgement.conversion is not None:
             fresh[case.identity] = (judgement.conversion, judgement.is_new or was_new)
         changes.postbacks.extend(postbacks)

@@ -24,6 +24,7 @@ from waypost.stages.terms import NOTHING, Amount, owed, parse_amounts, revenue_o
 
 REPORTED = ("click_id", "goal", "sum", "currency", "txn_id")  # what a page may say of a conversion
 _ROUTES_MAX = 100_000
+_BROWSER = Auth.BROWSER  # a name of its own: to find an enum's member takes long, and each call is asked
 _STATUSES = ("approved", "pending", "declined")
 
 
@@ -88,7 +89,7 @@ class Case(msgspec.Struct, gc=False):
     @property
     def is_unconfirmed(self) -> bool:
         """Whether a page reported it, and the catalog does not take that as good as a server's call."""
-        if self.frame.auth is not Auth.BROWSER:
+        if self.frame.auth is not _BROWSER:
             return False
         browser = self.advertiser.browser if self.advertiser is not None else None
         return browser is None or browser.status != "approved"
@@ -124,7 +125,7 @@ class Intake:
                 body = decode_body(frame)
             except ValueError as error:
                 case.problem = str(error)
-        if frame.auth is Auth.BROWSER:
+        if frame.auth is _BROWSER:
             return self._open_report(case)
         no = frame.advertiser
         case.token_offer = frame.offer

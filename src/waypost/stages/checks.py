@@ -15,9 +15,12 @@ from waypost.model.frames import Auth
 from waypost.model.ids import FLAG_UNRECORDED
 from waypost.stages.case import Case
 
-PASS = None
-SKIP = ("s", "", "")  # what the check needs is not there; `Check.needs` says what that is
-Result: TypeAlias = tuple[str, str, str] | None
+PASS = "p"
+SKIP = "s"  # what the check needs is not there; `Check.needs` says what that is
+Result: TypeAlias = str | tuple[str, str, str]  # the letter, with words and a code where it has any
+
+# Names of their own: to find an enum's member takes longer than most checks do.
+_TOKEN, _SIGNATURE, _BROWSER = Auth.TOKEN, Auth.SIGNATURE, Auth.BROWSER
 
 
 def fail(detail: str, code: str = "") -> Result:
@@ -76,6 +79,7 @@ _UNRESOLVED = re.compile(
 )
 _JUDGED = frozenset(("click_id", "goal", "status", "sum", "payout", "currency", "txn_id"))
 _MARKS = frozenset("{[#%<_$rR")  # the first characters of those
+_ZERO = Decimal(0)  # as a decimal: a comparison with an int has to make one
 
 
 def _decodes(case: Case, limits: CheckLimits) -> Result:
@@ -83,9 +87,9 @@ def _decodes(case: Case, limits: CheckLimits) -> Result:
 
 
 def _token(case: Case, limits: CheckLimits) -> Result:
-    if case.frame.auth is Auth.TOKEN:
+    if case.frame.auth is _TOKEN:
         return PASS
-    if case.frame.auth is Auth.BROWSER:
+    if case.frame.auth is _BROWSER:
         return skip("a page reported it: pages have no secret, the door has checked their origin")
     if case.advertiser is not None or case.claim == "global":
         return PASS
@@ -220,7 +224,7 @@ def _sum_sane(case: Case, limits: CheckLimits) -> Result:
         return fail(f"sum: {case.order.problem}")
     if money is None:
         return SKIP
-    if money.amount < 0:
+    if money.amount < _ZERO:
         return fail(f"the sum is negative: {money}")
     return fail(f"the sum is over {limits.sum_max}: {money}") if money.amount > limits.sum_max else PASS
 
@@ -231,7 +235,7 @@ def _payout_sane(case: Case, limits: CheckLimits) -> Result:
         return fail(f"payout: {case.reported.problem}")
     if money is None:
         return SKIP
-    if money.amount < 0:
+    if money.amount < _ZERO:
         return fail(f"the reported payout is negative: {money}")
     return fail(f"the payout is over {limits.sum_max}: {money}") if money.amount > limits.sum_max else PASS
 
@@ -273,9 +277,9 @@ def _caps(case: Case, limits: CheckLimits) -> Result:
 def _signature(case: Case, limits: CheckLimits) -> Result:
     if case.advertiser is None or case.advertiser.signature is None:
         return SKIP
-    if case.frame.auth is Auth.BROWSER:
+    if case.frame.auth is _BROWSER:
         return skip("a page reported it: pages cannot sign")
-    if case.frame.auth in (Auth.SIGNATURE, Auth.TOKEN):  # the door has seen to it, by the catalog that it had
+    if case.frame.auth in (_SIGNATURE, _TOKEN):  # the door has seen to it, by the catalog that it had
         return PASS
     return fail(f"calls of {case.advertiser.name} must be signed, and this one named it in its body only")
 
@@ -287,7 +291,7 @@ def _address(case: Case, limits: CheckLimits) -> Result:
 
 
 def _from_server(case: Case, limits: CheckLimits) -> Result:
-    if case.frame.auth is not Auth.BROWSER:
+    if case.frame.auth is not _BROWSER:
         return PASS
     if case.is_unconfirmed:
         return fail("a page reported it, and the advertiser's server has not confirmed it")
@@ -418,12 +422,12 @@ def run_checks(case: Case, limits: CheckLimits, checks: tuple[Check, ...] = CHEC
     usual = _USUAL.get(results)
     if usual is not None:
         return usual
-    letters = "".join(["p" if result is None else result[0] for result in results])
+    letters = "".join([result[0] for result in results])
     details: dict[str, str] = {}
     code = ""
     review = False
     for check, result in zip(checks, results, strict=True):
-        if result is None or result is SKIP:
+        if not isinstance(result, tuple):
             continue
         details[check.name] = result[1]
         if result[0] == "f":

@@ -107,8 +107,11 @@ class Aliases:
             if not is_plain:
                 name, value = unquote_plus(name), unquote_plus(value)
             target = canonical.get(name)
-            if target is not None and value:
-                _put(values, target, value)
+            if target is not None and (value := value.strip()):
+                if target not in values:
+                    values[target] = value
+                elif target in _LISTS:
+                    values[target] = f"{values[target]},{value}"
         for name, value in body.items():
             target = canonical.get(name)
             if target is not None and value:

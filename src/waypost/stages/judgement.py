@@ -16,16 +16,19 @@ from waypost.stages.attribution import credited
 from waypost.stages.caps import counter_key
 from waypost.stages.case import Case
 from waypost.stages.checks import CheckLimits, Findings, run_checks
-from waypost.stages.rules import Candidate, RuleBook, event_of, stopped_by
-from waypost.stages.values import value_of
+from waypost.stages.rules import HELD_BACK, Candidate, RuleBook, stopped_by
 
 _STATUSES: dict[str, Status] = {status.value: status for status in Status}
+# Names of their own: to find an enum's member takes long, and this is done for each call.
+_NEW, _UPDATED, _DUPLICATE, _REFUSED = Verdict.NEW, Verdict.UPDATED, Verdict.DUPLICATE, Verdict.REFUSED
+_APPROVED, _DECLINED, _BROWSER = Status.APPROVED, Status.DECLINED, Auth.BROWSER
 
 
 class Judgement(msgspec.Struct, frozen=True, gc=False):
     """`conversion` is the whole new state (None: unchanged); `is_new` tells creation from update.
 
-    `firsts` are the keys of rules that fire once a click, and did so now.
+    `firsts` are the keys of rules that fire once a click, and did so now; `held_back` counts postbacks that a share
+    leaves behind.
     """
 
     decision: Decision
@@ -34,6 +37,7 @@ class Judgement(msgspec.Struct, frozen=True, gc=False):
     postbacks: tuple[PostbackOut, ...]
     caps: Mapping[str, int]
     firsts: tuple[int, ...] = ()
+    held_back: int = 0
 
 
 _NO_CAPS: Mapping[str, int] = {}
@@ -48,32 +52,32 @@ def judge(case: Case, counters: Mapping[str, int], limits: CheckLimits, catalog:
     if case.repeats:
         return _repeated(case, decision, rules)
     if findings.code:
-        decision.verdict, decision.code = Verdict.REFUSED, findings.code
-        postbacks, firsts = _apply_rules(case, decision, 0, rules)
-        return Judgement(decision, None, False, postbacks, _NO_CAPS, firsts)
+        decision.verdict, decision.code = _REFUSED, findings.code
+        postbacks, firsts, held_back = _apply_rules(case, decision, 0, rules)
+        return Judgement(decision, None, False, postbacks, _NO_CAPS, firsts, held_back)
     if case.existing is None:
         conversion = _created(case, decision, findings, uses)
         caps = dict(conversion.caps) if conversion.caps else _NO_CAPS
     else:
         changed = _updated(case, case.existing, decision, uses)
         if changed is None:
-            decision.verdict, decision.code = Verdict.DUPLICATE, "duplicate"
+            decision.verdict, decision.code = _DUPLICATE, "duplicate"
             _apply_rules(case, decision, 0, rules)
             return Judgement(decision, None, False, (), _NO_CAPS)
         conversion = changed
         caps = _cap_changes(case.existing, conversion)
     _describe(decision, conversion)
-    postbacks, firsts = _apply_rules(case, decision, conversion.postbacks, rules)
+    postbacks, firsts, held_back = _apply_rules(case, decision, conversion.postbacks, rules)
     if postbacks:
         conversion.postbacks += len(postbacks)
-    return Judgement(decision, conversion, case.existing is None, postbacks, caps, firsts)
+    return Judgement(decision, conversion, case.existing is None, postbacks, caps, firsts, held_back)
 
 
 def _repeated(case: Case, decision: Decision, rules: RuleBook) -> Judgement:
     """The verdict on a call whose idempotency key was used before: no effect, whatever it says."""
     if case.existing is not None:
         _describe(decision, case.existing)
-    decision.verdict, decision.code = Verdict.DUPLICATE, "repeated_key"
+    decision.verdict, decision.code = _DUPLICATE, "repeated_key"
     decision.details = {**decision.details, "idempotency_key": case.repeats}
     _apply_rules(case, decision, 0, rules)
     return Judgement(decision, None, False, (), _NO_CAPS)
@@ -104,7 +108,7 @@ def _decision(case: Case, findings: Findings, now_ms: int, catalog: int) -> Deci
         case.frame.receipt,
         case.frame.at_ms,
         now_ms,
-        Verdict.REFUSED,
+        _REFUSED,
         "",  # code
         findings.letters,
         findings.details,
@@ -137,10 +141,10 @@ def _decision(case: Case, findings: Findings, now_ms: int, catalog: int) -> Deci
 def _created(case: Case, decision: Decision, findings: Findings, uses: tuple[tuple[str, Cap], ...]) -> Conversion:
     assert case.goal is not None and case.offer is not None and case.click_id is not None
     status = _STATUSES[case.status]
-    if findings.review and status is Status.APPROVED:
+    if findings.review and status is _APPROVED:
         status = Status.PENDING
-    decision.verdict = Verdict.NEW
-    counted = tuple([(key, 1) for key, _ in uses]) if status is not Status.DECLINED else ()
+    decision.verdict = _NEW
+    counted = tuple([(key, 1) for key, _ in uses]) if status is not _DECLINED else ()
     return Conversion(
         case.frame.receipt,
         case.identity,
@@ -171,7 +175,7 @@ def _created(case: Case, decision: Decision, findings: Findings, uses: tuple[tup
 
 def _updated(case: Case, known: Conversion, decision: Decision, uses: tuple[tuple[str, Cap], ...]) -> Conversion | None:
     """The conversion as the call changes it; None if it changes nothing. What the call does not say stays."""
-    if case.frame.auth is Auth.BROWSER:  # a page's report never changes what is there
+    if case.frame.auth is _BROWSER:  # a page's report never changes what is there
         _describe(decision, known)
         return None
     changed = msgspec.structs.replace(known, updated_ms=decision.decided_ms, unconfirmed=False)
@@ -188,11 +192,11 @@ def _updated(case: Case, known: Conversion, decision: Decision, uses: tuple[tupl
     if same and not known.unconfirmed:
         _describe(decision, known)
         return None
-    if changed.status is Status.DECLINED:
+    if changed.status is _DECLINED:
         changed.caps = ()
-    elif known.status is Status.DECLINED or known.unconfirmed:
+    elif known.status is _DECLINED or known.unconfirmed:
         changed.caps = tuple((key, 1) for key, _ in uses)
-    decision.verdict = Verdict.UPDATED
+    decision.verdict = _UPDATED
     return changed
 
 
@@ -214,7 +218,7 @@ def _caps_used(case: Case) -> tuple[tuple[str, Cap], ...]:
     if case.existing is not None and case.existing.unconfirmed:
         return () if case.status == "declined" else _counters_of(case.batch_offer.caps, case.frame.at_ms)
     if case.existing is not None and (
-        case.existing.status is not Status.DECLINED or case.status == "declined" or not case.call.values.get("status")
+        case.existing.status is not _DECLINED or case.status == "declined" or not case.call.values.get("status")
     ):
         return ()
     if case.existing is None and case.status == "declined":
@@ -247,14 +251,19 @@ def _cap_changes(before: Conversion, after: Conversion) -> Mapping[str, int]:
 
 def _apply_rules(
     case: Case, decision: Decision, before: int, rules: RuleBook
-) -> tuple[tuple[PostbackOut, ...], tuple[int, ...]]:
-    """Notes in the decision what each rule does; answers the postbacks, numbered behind those of earlier decisions, and
-    the keys of rules that have now fired for this click."""
+) -> tuple[tuple[PostbackOut, ...], tuple[int, ...], int]:
+    """Notes in the decision what each rule does; answers the postbacks, numbered behind those of earlier decisions, the
+    keys of rules that have now fired for this click, and how many a share left behind."""
+    plan = rules.plan(case, decision)
+    if plan.outcomes is not None:
+        decision.rules = plan.outcomes
+        return (), (), 0
     outcomes: list[RuleOutcome] = []
     postbacks: list[PostbackOut] = []
     firsts: list[int] = []
-    named = decision.receipt if decision.verdict is Verdict.REFUSED else decision.conversion
-    for entry in rules.plan(case, decision):
+    held_back = 0
+    named = decision.receipt if decision.verdict is _REFUSED else decision.conversion
+    for entry in plan.entries:
         if type(entry) is RuleOutcome:
             outcomes.append(entry)
             continue
@@ -263,6 +272,7 @@ def _apply_rules(
         stopped = stopped_by(entry, case, decision)
         if stopped:
             outcomes.append(RuleOutcome(entry.rule.no, "", stopped, other))
+            held_back += stopped.startswith(HELD_BACK)
             continue
         identifier = postback_text(named, before + len(postbacks) + 1)
         outcomes.append(RuleOutcome(entry.rule.no, identifier, "", other))
@@ -270,14 +280,12 @@ def _apply_rules(
         if entry.rule.first_only and case.click_key is not None:
             firsts.append(entry.key)
     decision.rules = tuple(outcomes)
-    return tuple(postbacks), tuple(firsts)
+    return tuple(postbacks), tuple(firsts), held_back
 
 
 def _postback(identifier: str, candidate: Candidate, case: Case, decision: Decision) -> PostbackOut:
     rule = candidate.rule
-    values = {name: value_of(name, case, decision) for name in candidate.names}
-    if "event" in values:
-        values["event"] = event_of(rule, decision.goal) or ""
+    values = {name: value(case, decision) for name, value in candidate.values}
     return PostbackOut(
         identifier,
         candidate.owner,

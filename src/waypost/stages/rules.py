@@ -21,7 +21,7 @@ from waypost.model.frames import Decision, RuleOutcome, Verdict
 from waypost.stages.case import Case
 from waypost.stages.privacy import sendable
 from waypost.stages.rule_index import NO_STATUS, Facts, RuleIndex, stopped_by_facts
-from waypost.stages.values import value_of
+from waypost.stages.values import Value, value_named
 
 REASONS_KEPT_MAX = 32  # of a partner with more rules, only those that the index selects say what stopped them
 _PLANS_MAX = 20_000
@@ -36,13 +36,20 @@ class Candidate(NamedTuple):
     owner_name: str
     rule: PostbackRule
     condition: Expression | None
-    names: tuple[str, ...]  # of the macros whose values may leave
+    asked: tuple[tuple[str, Value], ...]  # what the condition asks of
+    values: tuple[tuple[str, Value], ...]  # of the macros whose values may leave
     key: int  # names the rule for `first_only`, over catalog versions
 
 
 Entry: TypeAlias = Candidate | RuleOutcome
-Plan: TypeAlias = tuple[Entry, ...]
 _Key: TypeAlias = tuple[str, str, str, Verdict, str, str, str, str, str]  # facts, as they come
+
+
+class Plan(NamedTuple):
+    """What facts say of rules; `outcomes` where nothing is left to look at, else None."""
+
+    entries: tuple[Entry, ...]
+    outcomes: tuple[RuleOutcome, ...] | None
 
 
 class _Rules(NamedTuple):
@@ -107,7 +114,8 @@ class RuleBook:
                 entries += [self._candidate(own, nth) for nth in selected]
         wide = self._wide_rules()
         entries += [self._candidate(wide, nth) for nth in wide.by_facts.select(facts)]
-        return tuple(entries)
+        outcomes = tuple([entry for entry in entries if type(entry) is RuleOutcome])
+        return Plan(tuple(entries), outcomes if len(outcomes) == len(entries) else None)
 
     def _own_of(self, partner: Partner) -> _Rules:
         own = self._own.get(partner.no)
@@ -138,21 +146,30 @@ class RuleBook:
         if known is None:
             condition = compile_expression(rule.condition, names=None, place=rule.place) if rule.condition else None
             known = self._candidates[owner.no, rule.no] = Candidate(
-                owner.no, owner.name, rule, condition, _committed(rule), rule_key(owner.no, rule)
+                owner.no, owner.name, rule, condition, _asked(condition), _committed(rule), rule_key(owner.no, rule)
             )
         return known
 
 
-def _committed(rule: PostbackRule) -> tuple[str, ...]:
+def _asked(condition: Expression | None) -> tuple[tuple[str, Value], ...]:
+    return tuple((name, value_named(name)) for name in condition.names) if condition is not None else ()
+
+
+def _committed(rule: PostbackRule) -> tuple[tuple[str, Value], ...]:
     """The macros whose values are committed with a postback; those of an attempt have none yet."""
-    return tuple(name for name in sendable(rule.macros) if name not in OF_ATTEMPT)
+    names = [name for name in sendable(rule.macros) if name not in OF_ATTEMPT]
+    return tuple((name, _event(rule) if name == "event" else value_named(name)) for name in names)
+
+
+def _event(rule: PostbackRule) -> Value:
+    return lambda case, decision: event_of(rule, decision.goal) or ""
 
 
 def stopped_by(candidate: Candidate, case: Case, decision: Decision) -> str:
     """Empty if a selected rule fires on this decision, else the condition that stops it, in words."""
     rule = candidate.rule
     if candidate.condition is not None:
-        values = {name: value_of(name, case, decision) for name in candidate.condition.names}
+        values = {name: value(case, decision) for name, value in candidate.asked}
         if not candidate.condition.holds(values):
             return f"not so: {rule.condition} ({_shown(values)})"
     if rule.events and event_of(rule, decision.goal) is None:

@@ -5,6 +5,7 @@ The table of macros with their meanings is `macros/names.py`.
 """
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 from waypost.macros.names import VISITOR
 from waypost.model.frames import Decision
@@ -12,9 +13,9 @@ from waypost.model.ids import conversion_text
 from waypost.model.money import amount_text
 from waypost.stages.case import Case
 
-_Value = Callable[[Case, Decision], str]
+Value: TypeAlias = Callable[[Case, Decision], str]
 
-_VALUES: dict[str, _Value] = {
+_VALUES: dict[str, Value] = {
     "click_id": lambda case, decision: case.click_text,
     "goal": lambda case, decision: decision.goal,
     "status": lambda case, decision: decision.status,
@@ -40,11 +41,12 @@ _VALUES: dict[str, _Value] = {
 }
 
 
-def value_of(name: str, case: Case, decision: Decision) -> str:
-    """A macro's value; what the click carried under that name where it is not one of the computed ones."""
+def value_named(name: str) -> Value:
+    """How a macro's value is found: a computed one, a fact of the visitor, else what the click carried by that name."""
     known = _VALUES.get(name)
     if known is not None:
-        return known(case, decision)
+        return known
     if name in VISITOR:
-        return case.click.visitor.get(name, "") if case.click is not None else ""
-    return case.touch.get(name.removeprefix("click."), "")
+        return lambda case, decision: case.click.visitor.get(name, "") if case.click is not None else ""
+    parameter = name.removeprefix("click.")
+    return lambda case, decision: case.touch.get(parameter, "")
