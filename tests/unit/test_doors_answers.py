@@ -418,3 +418,12 @@ def test_refusals_are_kept_searchable_and_without_tokens(tmp_path: Path) -> None
 )
 def test_addresses_are_truncated(address: str, kept: str) -> None:
     assert truncated(address) == kept
+
+
+@pytest.mark.parametrize(
+    "target",
+    [*(f"/postback?token={token}" for token in ("s3cret", "nobodys")), "/postback?token=s3cret&return=OK", "/c/demo",
+     "/c/none", "/c/demo?mode=json", "/i/demo", "/b/goal", "/nothing", "/healthz"],
+)  # fmt: skip
+def test_no_cache_answers_in_our_place(door: RunningDoor, target: str) -> None:
+    assert door.get(target).headers["cache-control"] == "no-store"

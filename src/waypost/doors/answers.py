@@ -29,13 +29,15 @@ _RECEIPT_CHARS = len(_RECEIPT % 0)
 _ACCEPTED_JSON = f'{{"status":1,"receipt":"{_RECEIPT}"}}'
 _ACCEPTED_JSON_BYTES = len(_ACCEPTED_JSON) - len(_RECEIPT) + _RECEIPT_CHARS
 _RECEIPT_HEADER = f"Waypost-Receipt: {_RECEIPT}\r\n"
+# Of every answer that is no file: what a cache between here and the caller answers in our place, we never hear of.
+_UNCACHED = "Cache-Control: no-store\r\n"
 
 
 def _visit(hides_referrer: bool) -> str:
     """Headers of all that a visitor's browser is answered: kept by nobody, listed by no search engine, and whether the
     target learns which page the click was on."""
     policy = "no-referrer" if hides_referrer else "no-referrer-when-downgrade"
-    return f"Cache-Control: no-store\r\nReferrer-Policy: {policy}\r\nX-Robots-Tag: noindex, nofollow\r\n"
+    return f"{_UNCACHED}Referrer-Policy: {policy}\r\nX-Robots-Tag: noindex, nofollow\r\n"
 
 
 VISIT_HEADERS = {hides: _visit(hides) for hides in (False, True)}
@@ -68,7 +70,7 @@ class Answers:
     def json(self, content: Any, mode: int, *, is_head: bool = False, status: int = 200) -> bytes:
         """A JSON answer; for HEAD the same head, and no body."""
         body = msgspec.json.encode(content)
-        head = self._head(status, mode, len(body), "Cache-Control: no-store\r\n")
+        head = self._head(status, mode, len(body), _UNCACHED)
         return head if is_head else head + body
 
     def document(
@@ -78,7 +80,7 @@ class Answers:
         mode: int,
         *,
         status: int = 200,
-        headers: str = "Cache-Control: no-store\r\n",
+        headers: str = _UNCACHED,
         is_head: bool = False,
     ) -> bytes:
         """Any other answer; `headers` are whole lines. 204 and 304 have no body and say no length (RFC 9110, 8.6)."""
@@ -97,7 +99,7 @@ class Answers:
             message = f"{detail or spec.meaning}; {spec.remedy}"
             body = msgspec.json.encode({"status": 0, "error": code, "message": message})
             extra = self._retry_after if spec.http_status in (429, 503) else f"Allow: {allow}\r\n" if allow else ""
-            found = self._head(spec.http_status, mode, len(body), extra)
+            found = self._head(spec.http_status, mode, len(body), _UNCACHED + extra)
             found = self._errors[key] = found if is_head else found + body
         return found
 
@@ -105,15 +107,15 @@ class Answers:
         """429, to be tried again after so many seconds."""
         spec = ERRORS[code]
         body = msgspec.json.encode({"status": 0, "error": code, "message": f"{spec.meaning}; {spec.remedy}"})
-        head = self._head(spec.http_status, mode, len(body), f"Retry-After: {wait_s}\r\n")
+        head = self._head(spec.http_status, mode, len(body), f"{_UNCACHED}Retry-After: {wait_s}\r\n")
         return head if is_head else head + body
 
     def _accepted(self, kind: str, mode: int) -> bytes:
         if kind == "json":
-            return self._head(200, mode, _ACCEPTED_JSON_BYTES) + _ACCEPTED_JSON.encode()
+            return self._head(200, mode, _ACCEPTED_JSON_BYTES, _UNCACHED) + _ACCEPTED_JSON.encode()
+        extra = _UNCACHED + _RECEIPT_HEADER
         if kind == "ok":
-            return self._head(200, mode, 2, _RECEIPT_HEADER, media="text/plain") + b"OK"
-        extra = f"Cache-Control: no-store\r\n{_RECEIPT_HEADER}"
+            return self._head(200, mode, 2, extra, media="text/plain") + b"OK"
         if kind == "gif":
             return self._head(200, mode, len(PIXEL), extra, media="image/gif") + PIXEL
         return (f"HTTP/1.1 204 No Content\r\nDate: {self._date}\r\n{_CONNECTION[mode]}{extra}\r\n").encode("ascii")
