@@ -6,7 +6,7 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 
-.PHONY: help run test check bench docs clean
+.PHONY: help run test check bench docs proto clean
 
 help:
 	@echo "make run    the demo: a whole installation with live traffic, and its console"
@@ -14,6 +14,7 @@ help:
 	@echo "make check  style, types, import layers and the quick tests: under a minute"
 	@echo "make bench  measures doors, courier and pipeline, each against its yardstick"
 	@echo "make docs   writes the reference tables of docs/ anew from the code"
+	@echo "make proto  writes the code of doors/proto anew from waypost.proto"
 	@echo "make clean  removes what these made"
 
 $(STAMP): pyproject.toml constraints.txt .ci/set-up
@@ -39,6 +40,9 @@ bench: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python docs/generate.py
+
+proto: $(STAMP)
+	$(BIN)/python -m grpc_tools.protoc -I src --python_out=src --pyi_out=src src/waypost/doors/proto/waypost.proto
 
 clean:
 	rm -rf $(VENV) demo-data build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

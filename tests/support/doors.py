@@ -181,6 +181,7 @@ def running_door(
     tls_folder: Path | None = None,
     host: str = "127.0.0.1",
     visitors: Visitors | None = None,
+    grpc_address: str = "",
 ) -> Iterator[RunningDoor]:
     """A door in a thread; drained at the end. With a folder of certificates it speaks TLS only."""
     listener = open_listener(host, 0)
@@ -206,6 +207,7 @@ def running_door(
         visitors=visitors,
         visitor_keys=FileVisitorKeys(folder / "keys" / "visitors.json"),
         board=FileBoard(folder / "board" / "current.json"),
+        grpc_address=grpc_address,
     )
     thread = threading.Thread(target=door.run)
     thread.start()

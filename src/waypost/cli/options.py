@@ -17,6 +17,9 @@ Catalog = Annotated[
 ]
 Host = Annotated[str, typer.Option("--host", help="The address to listen on; 0.0.0.0 for all, :: for IPv6 too.")]
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="The door's port (0: any free one).")]
+GrpcPort = Annotated[
+    int, typer.Option("--grpc-port", min=0, max=65535, help="Take conversions by gRPC too, at this port (0: no).")
+]
 ConsolePort = Annotated[int, typer.Option("--console-port", min=0, max=65535, help="The console's port.")]
 AllowTarget = Annotated[
     list[str] | None,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from waypost.cli.options import CONSOLE_PORT, DOOR_PORT, AllowTarget, Catalog, ConsolePort, Data, Host, Port
+from waypost.cli.options import CONSOLE_PORT, DOOR_PORT, AllowTarget, Catalog, ConsolePort, Data, GrpcPort, Host, Port
 
 if TYPE_CHECKING:
     from socket import socket
@@ -31,6 +31,7 @@ TlsFd = Annotated[int | None, typer.Option("--tls-fd", hidden=True, help="The sa
 # Every role takes the options of `waypost run`, so that one list of them fits all; those it has no use for are hidden.
 AnyHost = Annotated[str, typer.Option("--host", hidden=True)]
 AnyPort = Annotated[int, typer.Option("--port", hidden=True)]
+AnyGrpcPort = Annotated[int, typer.Option("--grpc-port", hidden=True)]
 AnyConsolePort = Annotated[int, typer.Option("--console-port", hidden=True)]
 AnyTarget = Annotated[list[str] | None, typer.Option("--allow-target", hidden=True)]
 
@@ -49,6 +50,7 @@ def door(
     slot: Slot = 0,
     fd: Fd = None,
     tls_fd: TlsFd = None,
+    grpc_port: GrpcPort = 0,
     console_port: AnyConsolePort = 0,
     allow_target: AnyTarget = None,
 ) -> None:
@@ -60,7 +62,8 @@ def door(
         _listener(fd, host, port) as listener,
         _tls_listener(role, fd is not None, tls_fd, host) as tls_listeners,
     ):
-        work = assembly.build_door(role, slot, [listener], tls_listeners)
+        address = _grpc_address(host, grpc_port, is_first=fd is None)
+        work = assembly.build_door(role, slot, [listener], tls_listeners, address)
         with _publishing(role):
             work.run()
 
@@ -72,6 +75,7 @@ def pipeline(
     port: AnyPort = 0,
     console_port: AnyConsolePort = 0,
     allow_target: AnyTarget = None,
+    grpc_port: AnyGrpcPort = 0,
 ) -> None:
     """The pipeline: judges what the doors took, and decides what is sent."""
     from waypost import assembly
@@ -91,6 +95,7 @@ def courier(
     host: AnyHost = "",
     port: AnyPort = 0,
     console_port: AnyConsolePort = 0,
+    grpc_port: AnyGrpcPort = 0,
 ) -> None:
     """The courier: sends postbacks, each partner in its own lane. `--slot` is its shard of lanes."""
     from waypost import assembly
@@ -109,6 +114,7 @@ def archivist(
     port: AnyPort = 0,
     console_port: AnyConsolePort = 0,
     allow_target: AnyTarget = None,
+    grpc_port: AnyGrpcPort = 0,
 ) -> None:
     """The archivist: writes what happened into columns, for traces, reports and audits."""
     from waypost import assembly
@@ -128,6 +134,7 @@ def console(
     fd: Fd = None,
     port: AnyPort = 0,
     allow_target: AnyTarget = None,
+    grpc_port: AnyGrpcPort = 0,
 ) -> None:
     """The console: a page with health and counts, /healthz, /metrics and /api/status."""
     from waypost import assembly
@@ -168,6 +175,20 @@ def _stop(role: "Role") -> Callable[[], bool]:
     from waypost.runtime.process import StopFlag
 
     return StopFlag(role.settings.supervisor.drain_ms)
+
+
+def _grpc_address(host: str, port: int, *, is_first: bool) -> str:
+    """Where gRPC is listened for, empty if it is not. Its library binds the port itself, and shares it with the doors
+    of the same user; so whoever is first looks whether it is free."""
+    from waypost.runtime.sockets import bare_host, check_free
+
+    if not port:
+        return ""
+    if is_first:
+        check_free(host, port)
+        print(f"waypost: gRPC on port {port}", flush=True)
+    host = bare_host(host)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @contextmanager

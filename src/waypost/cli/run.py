@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
-from waypost.cli.options import CONSOLE_PORT, DOOR_PORT, AllowTarget, Catalog, ConsolePort, Data, Host, Port
+from waypost.cli.options import CONSOLE_PORT, DOOR_PORT, AllowTarget, Catalog, ConsolePort, Data, GrpcPort, Host, Port
 
 if TYPE_CHECKING:
     from waypost.assembly import Role
@@ -43,6 +43,7 @@ def run(
     port: Port = DOOR_PORT,
     console_port: ConsolePort = CONSOLE_PORT,
     host: Host = "127.0.0.1",
+    grpc_port: GrpcPort = 0,
     allow_target: AllowTarget = None,
 ) -> None:
     """Run everything: doors, pipeline, courier, archivist and console under a supervisor."""
@@ -62,16 +63,17 @@ def run(
         stack.enter_context(assembly.data_lock(layout))
         assembly.wait_for_roles(layout, _role_names(role), clock, settings.supervisor.drain_ms + _LEFT_OVER_EXTRA_MS)
         listeners = _listen(stack, role, host, port, console_port)
+        grpc = _grpc_options(host, grpc_port)
         watch = _applied_catalog(role, catalog)
         supervisor = Supervisor(
-            _role_specs(role, listeners, allowed),
+            _role_specs(role, listeners, allowed, grpc),
             run_folder=layout.run,
             log_folder=layout.logs,
             settings=settings.supervisor,
             clock=clock,
             stats=stats,
             catalog=watch,
-            ready_text=_ready_text(role, host, listeners),
+            ready_text=_ready_text(role, host, listeners, grpc_port),
         )
         sys.exit(supervisor.run())
 
@@ -92,6 +94,16 @@ def _listen(stack: ExitStack, role: "Role", host: str, port: int, console_port: 
     for listener in (*doors, *tls):
         stack.enter_context(listener)
     return _Listeners(doors, tls, stack.enter_context(open_listener(host, console_port)))
+
+
+def _grpc_options(host: str, port: int) -> tuple[str, ...]:
+    """What the doors are told of gRPC: each binds the port by itself, beside the others."""
+    from waypost.runtime.sockets import check_free
+
+    if not port:
+        return ()
+    check_free(host, port)
+    return ("--host", host, "--grpc-port", str(port))
 
 
 def _applied_catalog(role: "Role", catalog: Path | None) -> "CatalogWatch | None":
@@ -121,7 +133,7 @@ def _applied_catalog(role: "Role", catalog: Path | None) -> "CatalogWatch | None
     return watch
 
 
-def _role_specs(role: "Role", listeners: _Listeners, allowed: Sequence[str]) -> "list[RoleSpec]":
+def _role_specs(role: "Role", listeners: _Listeners, allowed: Sequence[str], grpc: Sequence[str]) -> "list[RoleSpec]":
     """The commands, in the order of starting; their stages are the order of the drain."""
     from waypost.runtime.roles import RoleSpec
 
@@ -138,7 +150,7 @@ def _role_specs(role: "Role", listeners: _Listeners, allowed: Sequence[str]) -> 
     slots = zip_longest(listeners.doors, listeners.tls)  # none of the second kind, or as many
     door_fds = [[listener.fileno() for listener in pair if listener is not None] for pair in slots]
     return [
-        *(spec(0, "door", number=slot, fds=fds) for slot, fds in enumerate(door_fds)),
+        *(spec(0, "door", *grpc, number=slot, fds=fds) for slot, fds in enumerate(door_fds)),
         spec(1, "pipeline"),
         *(spec(2, "courier", *targets, number=shard) for shard in range(role.settings.courier.shards)),
         spec(3, "archivist"),
@@ -150,12 +162,13 @@ def _waypost() -> tuple[str, ...]:
     return (sys.executable, "-m", "waypost")
 
 
-def _ready_text(role: "Role", host: str, listeners: _Listeners) -> str:
+def _ready_text(role: "Role", host: str, listeners: _Listeners, grpc_port: int) -> str:
     from waypost.runtime.sockets import port_of, url_of
 
     door = url_of("http", host, port_of(listeners.doors[0]))
     tls = f" and {url_of('https', host, port_of(listeners.tls[0]))}" if listeners.tls else ""
+    grpc = f" and gRPC on port {grpc_port}" if grpc_port else ""
     return (
-        f"waypost: ready: door {door}{tls}  console {url_of('http', host, port_of(listeners.console))}  "
+        f"waypost: ready: door {door}{tls}{grpc}  console {url_of('http', host, port_of(listeners.console))}  "
         f"data {role.layout.root}  pid {os.getpid()}"
     )

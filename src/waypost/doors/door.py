@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
@@ -48,8 +48,12 @@ from waypost.ports.feed import Journal, Positions
 from waypost.ports.visitor_keys import VisitorKeys
 from waypost.ports.visitors import Visitors
 from waypost.settings import Settings
+from waypost.stages.call_auth import Caller
 from waypost.telemetry.log import logger
 from waypost.telemetry.stats import Stats
+
+if TYPE_CHECKING:
+    from waypost.doors.stream import StreamService
 
 BACKLOG = 4096
 KEYS_EVERY_MS = 60_000  # how often a door looks whether a new day has its key
@@ -67,6 +71,7 @@ class Door:
     `tls_sockets` are those on which TLS is spoken, with the certificates of `tls_folder`.
     """
 
+    stream: "StreamService | None" = None
     _catalog_trouble = ""  # why the catalog in force could not be looked for
 
     def __init__(
@@ -88,13 +93,14 @@ class Door:
         visitors: Visitors | None = None,
         visitor_keys: VisitorKeys,
         board: BoardReader | None = None,
+        grpc_address: str = "",
     ) -> None:
         self.settings = settings.door
         self.connections: set[Connection] = set()
         self.is_draining = False
         self.tick_ms = clock.monotonic_ms()
         self.direct_answers = 0
-        self.known_heads = KnownHeads(self.settings.url_bytes_max)
+        self.known_heads = KnownHeads(self.settings.url_bytes_max, self.settings.headers_bytes_max)
         self.wanted_headers: frozenset[bytes] = frozenset()
         self.inbox = Inbox()
         self.proxies = Proxies(self.settings.proxies, self.settings.proxy_header)
@@ -108,6 +114,8 @@ class Door:
         self._sockets = list(sockets)
         self._journal = journal
         self._catalogs = catalogs
+        self._operator_key = operator_key
+        self._grpc_address = grpc_address
         self._trimmer = Trimmer(journal, positions, settings.journal, stats) if positions is not None else None
         self._visitors = visitors
         self._visitor_keys = visitor_keys
@@ -141,6 +149,7 @@ class Door:
         """The routes, with a desk for each kind of request."""
         touches, commit, answers, stats = self._touches, self.commit, self.answers, self._stats
         postbacks = Postbacks(time=time, codec=codec, commit=commit, answers=answers, stats=stats)
+        self._postbacks = postbacks
         self._bulk = Bulk(postbacks, self._refusals, stats)
         return Routes(
             touches=touches,
@@ -208,10 +217,15 @@ class Door:
         timers.append(asyncio.ensure_future(self._refresh_certificates()))
         servers = [await self._listen(loop, sock, is_tls=False) for sock in self._sockets]
         servers += [await self._listen(loop, sock, is_tls=True) for sock in self._tls_sockets]
+        if self._grpc_address:
+            await self._open_stream()
         addresses = [str(sock.getsockname()) for sock in (*self._sockets, *self._tls_sockets)]
         self._log.info("door_open", door=self._number, addresses=addresses)
         await self._stopping.wait()
-        await self._drain(servers)
+        ends = [self._drain(servers)]
+        if self.stream is not None:
+            ends.append(self.stream.stop(self._drain_ms / 1000))
+        await asyncio.gather(*ends)
         for timer in timers:
             timer.cancel()
         await asyncio.gather(*timers, return_exceptions=True)
@@ -223,6 +237,24 @@ class Door:
             self._routes.shelf.close()
         self._show_gauges()
         self._log.info("door_closed", door=self._number)
+
+    async def _open_stream(self) -> None:
+        """Opens the gRPC service, which nobody pays for who has no use for it."""
+        from waypost.doors.stream import StreamService
+
+        self.stream = StreamService(
+            bulk=self._bulk,
+            identify=self._postbacks.identify,
+            commit=self.commit,
+            limits=self.limits,
+            now_ms=self._clock.monotonic_ms,
+            refuse=self._note_refused_stream,
+            shelf=lambda: self._routes.shelf,
+            operator_key=self._operator_key,
+            stats=self._stats,
+            settings=self.settings,
+        )
+        await self.stream.start(self._grpc_address, self.tls)
 
     def _connect(self, address: str = "") -> Connection:
         return Connection(self, address)
@@ -389,7 +421,7 @@ class Door:
             self._routes.shelf = Shelf(view, self.settings.catalog_cache_items_max)
             if (wanted := self._routes.shelf.wanted_headers()) != self.wanted_headers:
                 self.wanted_headers = wanted
-                self.known_heads.forget()
+                self.known_heads.forget(wanted)
             if shelf is not None:
                 shelf.close()  # requests in flight hold plans, not the view
             self._catalog_trouble = ""
@@ -413,6 +445,12 @@ class Door:
             words = data.split(b"\n", 1)[0].strip().split(b" ")
             url = words[1] if len(words) > 1 else words[0]
         self._routes.note(connection, code, url)
+
+    def _note_refused_stream(self, address: str, caller: Caller, url: bytes) -> None:
+        self._stats.add("door_refused")
+        shelf = self._routes.shelf
+        advertiser = shelf.name_of(caller.advertiser) if shelf is not None else ""
+        self._refusals.note(address, caller.code, b"POST", url, caller.detail, advertiser=advertiser)
 
     def _note_not_ready(self, address: str, why: str) -> None:
         self._stats.add("door_not_ready")

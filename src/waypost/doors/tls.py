@@ -34,6 +34,7 @@ class Pair(NamedTuple):
     not_before_ms: int
     not_after_ms: int
     state: _State  # size and time of both files, by which a change is seen
+    pem: tuple[bytes, bytes] = (b"", b"")  # key and certificates as they were read
 
     def holds(self, now_ms: int) -> bool:
         """Whether it is within its time."""
@@ -71,6 +72,12 @@ class TlsFolder:
         if found is None and "." in name:
             found = self._by_name.get("*." + name.partition(".")[2])
         return found or self._default
+
+    def pems(self) -> list[tuple[bytes, bytes]]:
+        """Keys and certificates in force, the default first: for what makes contexts of its own. From any thread."""
+        pairs = self._pairs
+        first = _DEFAULT if _DEFAULT in pairs else min(pairs)
+        return [pairs[stem].pem for stem in sorted(pairs, key=lambda stem: (stem != first, stem))]
 
     def refresh(self) -> None:
         """Takes new and changed pairs into force, lets go of those that are gone, and sets the gauges."""
@@ -152,12 +159,13 @@ def load_pair(certificate: Path, key: Path) -> Pair:
     try:
         state = _state(certificate, key)
         leaf = x509.load_pem_x509_certificates(certificate.read_bytes())[0]
+        pem = (key.read_bytes(), certificate.read_bytes())
         context = _new_context()
         context.load_cert_chain(certificate, key, password=_no_password)
         names = _names(leaf)
     except (OSError, ValueError, ssl.SSLError, IndexError) as error:
         raise WaypostError("bad_certificate", str(error), place=str(certificate)) from error
-    return Pair(names, context, _ms(leaf.not_valid_before_utc), _ms(leaf.not_valid_after_utc), state)
+    return Pair(names, context, _ms(leaf.not_valid_before_utc), _ms(leaf.not_valid_after_utc), state, pem)
 
 
 def _new_context() -> ssl.SSLContext:

@@ -60,6 +60,11 @@ def adopt(fd: int) -> socket.socket:
     return listener
 
 
+def check_free(host: str, port: int) -> None:
+    """Raises as `open_listeners` if the port cannot be taken: for what binds it by itself later."""
+    open_listener(host, port).close()
+
+
 def free_port(host: str, preferred: int) -> int:
     """`preferred` if nobody listens there now, else a free port. Somebody may take it before the caller does."""
     for port in (preferred, 0):
