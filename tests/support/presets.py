@@ -4,12 +4,18 @@ A preset's example is written by hand. In it NAME is the partner, OFFER the offe
 `secret-` and its parameter's name; everything else is as in `VALUES`.
 """
 
+import json
+import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import yaml
 
 from waypost.catalog.preset import Preset
 from waypost.catalog.presets import shipped
+from waypost.catalog.problems import Problems
+from waypost.catalog.sections.presets import expand_presets
+from waypost.catalog.source import Items, Mapping, Node, Scalar, read_sources
 
 CLICK = {
     "external_id": "x1y2", "source": "s9", "ad_campaign_id": "c77", "creative_id": "cr5", "keyword": "vpn",
@@ -93,3 +99,45 @@ def catalog_of(partners: dict[str, Any], goal: str = "purchase") -> str:
         },
         sort_keys=False,
     )
+
+
+def expanded(text: str, at: Callable[[str], str]) -> str:
+    """A catalog as its presets make it, written out as JSON, for a test that has other hosts: `at` says, for a
+    partner, what stands in place of a URL's scheme and host."""
+    problems = Problems()
+    tree = read_sources([("c.yaml", text)], problems)
+    expand_presets(tree, problems, SHELF)
+    problems.raise_any()
+    partners = tree.entries["partners"]
+    assert isinstance(partners, Mapping)
+    for entries in (partners, tree.entries["advertisers"]):
+        assert isinstance(entries, Mapping)
+        for name, entry in entries.entries.items():
+            assert isinstance(entry, Mapping)
+            for key in ("preset", "with"):
+                entry.entries.pop(key, None)
+            if entries is partners:
+                _rehost(entry.entries.get("postbacks"), at(name))
+    return _json(tree)
+
+
+def _rehost(node: Node | None, host: str) -> None:
+    """Other hosts for the URLs of requests."""
+    if isinstance(node, Items):
+        for entry in node.nodes:
+            _rehost(entry, host)
+    elif isinstance(node, Mapping):
+        for key, entry in node.entries.items():
+            if key in ("get", "url") and isinstance(entry, Scalar):
+                entry.text = re.sub(r"\Ahttps?://[^/]+", lambda _: host, entry.text)
+            elif key in ("post", "request"):
+                _rehost(entry, host)
+
+
+def _json(node: Node) -> str:
+    """As JSON, which is YAML; plain scalars that are JSON stay plain."""
+    if isinstance(node, Mapping):
+        return "{" + ", ".join(f"{json.dumps(key)}: {_json(entry)}" for key, entry in node.entries.items()) + "}"
+    if isinstance(node, Items):
+        return "[" + ", ".join(map(_json, node.nodes)) + "]"
+    return node.text if node.plain and re.fullmatch(r"-?[0-9.]+|true|false", node.text) else json.dumps(node.text)
