@@ -37,7 +37,7 @@ VALUES = {
          "d=2023-11-14"),
         ("singular", "c={cl?Net}&n={NETWORK=Facebook Ads}&m={NETWORK=Other}&u={UTCM}",
          "c=E%201&n=1&m=0&u=1700000060000"),
-        ("singular", "k={zone}&u={CLICK_UTC}", "k=z9&u=1700000000"),
+        ("singular", "k={sub2}&u={CLICK_UTC}", "k=s2&u=1700000000"),
         ("appsflyer", "c=(clickid)&e=(event-name)&r=(event-revenue)", "c=E%201&e=purchase&r=10.00"),
         ("appsflyer", "z=(zone)&r=(orig-monetary)&m=(monetary)&c=(currency)", "z=z9&r=10.00&m=10.00&c=EUR"),
         ("adjust", "c={click_id}&e={event_name}&t={created_at}", "c=E%201&e=purchase&t=1700000060"),
@@ -101,6 +101,62 @@ def test_what_has_no_counterpart_is_refused_with_a_reason(dialect: str, theirs: 
     assert answer.draft.replace("{{", "{").replace("}}", "}").startswith("https://h.com/p?b=")
 
 
+@pytest.mark.parametrize(
+    ("text", "column", "meant"),
+    [
+        ("https://h.com/p?a={subid}&amp;b={tid}", 26, "&"),
+        ("https://h.com/p?a={payout}¤cy={currency}", 27, "&curren"),
+        ("https://h.com/p?a={payout}¶m1=2", 27, "&para"),
+        ("http://{domain}/postback?cid={sub1}&amp;payout={sum}", 36, "&"),
+    ],
+)
+def test_an_ampersand_that_came_out_of_a_web_page_is_found(text: str, column: int, meant: str) -> None:
+    found = [problem for problem in check(text).problems if problem.code == "macro_encoded"]
+    assert [(problem.column, problem.hint) for problem in found] == [(column, f"write {meant}")]
+
+
+def test_a_sign_in_a_value_is_no_lost_ampersand() -> None:
+    assert not [p for p in check("https://h.com/p?name=A©me&b={subid}").problems if p.code == "macro_encoded"]
+
+
+@pytest.mark.parametrize(
+    ("text", "ours"),
+    [
+        ("https://{domain}/postback?cid={sub1}&payout={payout}&et={goal}&txid={id}",
+         "https://{domain}/postback?click_id={sub1}&payout={payout}&goal={goal}&txn_id={id}"),
+        ("https://{domain}/click.php?cnv_id={sub1}&payout={payout}&cnv_status={status}",
+         "https://{domain}/postback?click_id={sub1}&payout={payout}&status={status}"),
+        ("https://{domain}/postback?clickid={sub1}&sum={payout}&type={goal}",
+         "https://{domain}/postback?click_id={sub1}&payout={payout}&goal={goal}"),
+    ],
+)  # fmt: skip
+def test_other_trackers_calls_become_waypost_s(text: str, ours: str) -> None:
+    checked = check(text)
+    assert (checked.kind, checked.result, checked.translation.text) == (Kind.CALL, "ok", ours)
+
+
+def test_a_call_without_a_click_s_id_and_a_fixed_one_are_found() -> None:
+    missing = check("https://{domain}/{postback_key}/postback?cid={sub1}")  # the key is Keitaro's
+    assert [problem.code for problem in missing.problems] == ["macro_missing"]
+    fixed = check("https://{domain}/postback?cid=7&txid=8").problems
+    assert [(problem.code, problem.column) for problem in fixed] == [
+        ("macro_placeholder", 31),
+        ("macro_placeholder", 38),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "column"),
+    [
+        ("http://h.com/script?key=UNIQUEID&c={subid}", 25),
+        ("http://h.com/pb/XXXXXX-XXXX-XXXX?c={subid}", 17),
+        ("http://NETWORK_ID.h.com/p?c={subid}", 8),
+    ],
+)
+def test_a_placeholder_of_published_templates_is_found(text: str, column: int) -> None:
+    assert [(p.code, p.column) for p in check(text).problems] == [("macro_placeholder", column)]
+
+
 def test_what_differs_from_the_published_meaning_is_said() -> None:
     """Affise's affiliates' postbacks have no {clickid}; AppsFlyer's monetary is in dollars."""
     for dialect, theirs, said in (
@@ -139,6 +195,9 @@ def test_a_table_says_which_names_nobody_found() -> None:
         ("https://h/?a=[CLICK_ID]", "[x]", Confidence.SURE),
         ("https://h/?a=##CLICK_ID##", "##x##", Confidence.SURE),
         ("https://h/?a={{clickid}}", "{{x}}", Confidence.SURE),
+        ("https://h/?a=@@CLICK-ID@@", "@@x@@", Confidence.SURE),
+        ("https://h/?a=@clickid@", "@x@", Confidence.SURE),
+        ("https://h/?a={$clickid}", "{$x}", Confidence.SURE),
     ],
 )
 def test_the_guess(text: str, dialect: str, confidence: Confidence) -> None:

@@ -29,7 +29,7 @@ from waypost.macros.dialects.translation import (
     result_of,
     warning,
 )
-from waypost.macros.dialects.urls import AUTHORITY, unpartnered, why_no_url
+from waypost.macros.dialects.urls import AUTHORITY, html_signs, unpartnered, why_no_url
 from waypost.macros.encoding import Position
 from waypost.macros.names import IN_OFFER_URL, IN_POSTBACK, NameSet
 from waypost.macros.syntax import MacroError
@@ -150,6 +150,10 @@ def _leftovers(text: str, position: Position) -> list[Problem]:
     if authority and label and label not in (token.text for token in tokens):
         detail = f"{label} is a placeholder in the host's name"
         problems.append(error("macro_placeholder", detail, column=authority.start(1) + authority[1].find(label) + 1))
+    if in_url:
+        problems += [
+            warning("macro_encoded", sign.detail, column=sign.start + 1, hint=sign.hint) for sign in html_signs(rest)
+        ]
     for bare in find_bare(rest):
         if authority and bare.start < authority.end():
             continue

@@ -42,6 +42,7 @@ FORMS = (
     Form("TS{x}", r"(?<![A-Za-z0-9])(?:TS|ts)\{([^{}]*)\}", "trackers of the TS family"),
     Form("{{{x}}}", r"\{\{\{([^{}]*)\}\}\}", "Mustache, unescaped"),
     Form("{{x}}", r"\{\{([^{}]*)\}\}", "Singular's fixed parameters, networks"),
+    Form("{$x}", r"\{\$([A-Za-z_]\w*)\}", "PlugRush"),
     Form("{x}", r"\{([^{}]*)\}", "most trackers and networks"),
     Form("[[[x]]]", r"\[\[\[([^\[\]&/?=\#]+)\]\]\]", "Admitad"),
     Form("[[x]]", r"\[\[([^\[\]&/?=\#]+)\]\]", "some networks"),
@@ -58,7 +59,8 @@ FORMS = (
     Form("*|x|*", r"\*\|([A-Za-z_]\w*)\|\*", "Mailchimp"),
     Form("|x|", r"(?<==)\|([A-Za-z_]\w*)\|", "some sources"),
     Form("$x$", r"(?<==)\$([A-Za-z_]\w*)\$", "some sources"),
-    Form("@x@", r"(?<==)@([A-Za-z_]\w*)@", "some sources"),
+    Form("@@x@@", r"@@([A-Za-z_][\w\-]*)@@", "SelfAdvertiser"),
+    Form("@x@", r"(?<==)@([A-Za-z_]\w*)@", "Passendo"),
     Form("*x*", r"(?<==)\*([A-Za-z_]\w*)\*(?=$|[&#])", "some sources"),
     Form("~x~", r"(?<==)~([A-Za-z_]\w*)~(?=$|[&#])", "some sources"),
     Form("!x!", r"(?<==)!([A-Za-z_]\w*)!(?=$|[&#])", "some sources"),
@@ -73,7 +75,7 @@ PICTURES = tuple(form.picture for form in FORMS)
 # A macro whose signs somebody percent-encoded is text to its system.
 ENCODED = {"%7Bx%7D": "{x}", "%5Bx%5D": "[x]", "%3Cx%3E": "<x>", "%23x%23": "#x#"}
 # What no system has; whoever writes in them means a macro all the same.
-RARE = frozenset({"|x|", "$x$", "@x@", "*x*", "~x~", "!x!", "$x", "*|x|*"})
+RARE = frozenset({"|x|", "$x$", "*x*", "~x~", "!x!", "$x", "*|x|*"})
 
 _ANY = re.compile("|".join(form.pattern for form in FORMS), re.ASCII)
 _FIRST_GROUP = 1

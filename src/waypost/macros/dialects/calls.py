@@ -3,11 +3,13 @@
 Owns: how such a URL is recognised, what can be wrong with it, and its parameters' names in Waypost. Reads and writes
 nothing. Never touches the network's macros: the network fills them in.
 
-Published URLs are written for Keitaro: `http://{domain}/{postback_key}/postback?subid=##CLICK_ID##&…`. The tracker
-fills in `{domain}` and `{postback_key}`; the rest is the network's language. For Waypost the key is the advertiser's
-token, and the parameters have Waypost's names.
+Published URLs are mostly written for Keitaro: `http://{domain}/{postback_key}/postback?subid=##CLICK_ID##&…`. The
+tracker fills in `{domain}` and `{postback_key}`; the rest is the network's language. For Waypost the key is the
+advertiser's token, and the parameters have Waypost's names. Other trackers' URLs are told by their click's id: `cid=`
+(Voluum, BeMob), `cnv_id=` (Binom, `/click.php`), `clickid=` (RedTrack).
 
-Source: docs.keitaro.io, "Postback" (parameters, `lead_status`, `sale_status`, `rejected_status`, `ignore_status`).
+Sources: docs.keitaro.io, "Postback" (parameters, `lead_status`, `sale_status`, `rejected_status`, `ignore_status`);
+doc.voluum.com, "Parameters in Postback URLs"; docs.binom.org, "Postback URL"; help.redtrack.io, "Click id parameter".
 """
 
 import re
@@ -19,7 +21,7 @@ from waypost.macros.dialects.generic import COMMON, plain_name
 from waypost.macros.dialects.leftovers import find_bare, instructs
 from waypost.macros.dialects.slips import one_slip
 from waypost.macros.dialects.translation import Problem, Severity, Translation, error, warning
-from waypost.macros.dialects.urls import AUTHORITY, unpartnered, why_no_url
+from waypost.macros.dialects.urls import AUTHORITY, html_signs, unpartnered, why_no_url
 from waypost.macros.names import did_you_mean
 from waypost.macros.template import TEMPLATE_BYTES_MAX
 
@@ -29,8 +31,21 @@ PARAMETERS = {
     "status": "status", "lead_status": "pending_status", "sale_status": "approved_status",
     "rejected_status": "declined_status", "ignore_status": "ignored_status",
 }  # fmt: skip
-_ALSO_RIGHT = frozenset({"from", "return", "cost", "profit", "trash_status", "debug", "external_id", "date", "action"})
-_NUMBERED = re.compile(r"sub_id_\d{1,2}|sub\d{1,2}|extra_param_\d{1,2}")
+# Each tracker's, by what it calls the click's id; the first that a URL has says whose it is.
+_TRACKERS = {
+    "subid": PARAMETERS,
+    "cnv_id": {"cnv_id": "click_id", "payout": "payout", "cnv_status": "status", "cnv_currency": "currency"},
+    "cid": {
+        "cid": "click_id", "payout": "payout", "txid": "txn_id", "et": "goal", "currency": "currency",
+        "status": "status",
+    },
+    "clickid": {"clickid": "click_id", "sum": "payout", "type": "goal", "currency": "currency", "status": "status"},
+}  # fmt: skip
+_ALSO_RIGHT = frozenset(
+    ["from", "return", "cost", "profit", "trash_status", "debug", "external_id", "date", "action", "cnv_status2"]
+)
+_NUMBERED = re.compile(r"sub_id_\d{1,2}|sub\d{1,2}|extra_param_\d{1,2}|param\d|event\d{1,2}")
+_CLICK_PATHS = ("/click.php", "/click")  # Binom's
 _OURS = {ours: theirs for theirs, ours in reversed(PARAMETERS.items())}
 _NETWORKS = ("affise", "tune", "everflow", "admitad", "cake")
 _DOMAIN_WORDS = frozenset({"domain", "trackerdomain", "trackingdomain", "tracker", "host", "keitarodomain"})
@@ -65,8 +80,8 @@ def is_call(text: str) -> bool:
     path = text.strip()[found.end() :].partition("?")[0]
     tokens = find_tokens(found[1])
     blank = len(tokens) == 1 and tokens[0].text == found[1].partition(":")[0]
-    ends = path.rstrip("/").endswith("/postback")
-    return (blank and (ends or "postback" in path)) or _KEY in path
+    of_binom = path in _CLICK_PATHS and "cnv_id=" in text
+    return (blank and ("postback" in path or of_binom)) or _KEY in path
 
 
 def translate_call(text: str) -> Translation:
@@ -76,7 +91,7 @@ def translate_call(text: str) -> Translation:
 
 
 def export_call(text: str) -> str:
-    """Keitaro's URL again, of one that translate_call answered."""
+    """Keitaro's URL, of one that translate_call answered."""
     base, _, query = text.strip().partition("?")
     first, _, rest = query.partition("&")
     if first == f"token={_KEY}" and base.endswith("/postback"):
@@ -110,6 +125,7 @@ class _Call:
         self.text = text
         self.shift = shift
         self.problems: list[Problem] = []
+        self.parameters = PARAMETERS
 
     def run(self) -> Translation:
         text = self.text
@@ -124,9 +140,14 @@ class _Call:
             self.problems.append(error("macro_not_url", why.detail, column=why.start + 1 + self.shift, hint=why.hint))
         base_end = rest.find("?") if "?" in rest else len(text)
         self._check_base(text[:base_end], [token for token in tokens if token.start < base_end])
+        for mangled in html_signs(rest):
+            self._warning("macro_encoded", *mangled)
         if " " in rest:
             self._warning("macro_not_url", "a blank in a URL", rest.find(" "), "write %20, or remove it")
         pairs = self._pairs(rest, base_end, tokens)
+        keys = {pair.key for pair in pairs}
+        if _KEY not in text[:base_end]:  # otherwise it is Keitaro's
+            self.parameters = next((names for key, names in _TRACKERS.items() if key in keys), PARAMETERS)
         self._check_pairs(pairs)
         self._check_forms([token for token in tokens if token.start > base_end and not instructs(token.name)])
         self._check_bare(rest, base_end)
@@ -146,10 +167,14 @@ class _Call:
 
     def _written(self, base: str, pairs: list[Pair]) -> str:
         query = "&".join(
-            f"{PARAMETERS.get(pair.key, pair.key)}{'=' if pair.value_start > pair.key_start + len(pair.key) else ''}"
-            f"{pair.value}"
+            self.parameters.get(pair.key, pair.key)
+            + ("=" if pair.value_start > pair.key_start + len(pair.key) else "")
+            + pair.value
             for pair in pairs
         )
+        ended = next((path for path in _CLICK_PATHS if base.endswith(path)), "")
+        if ended and "cnv_id" in self.parameters:
+            base = base.removesuffix(ended) + "/postback"
         if f"/{_KEY}/postback" in base:
             base = base.replace(f"/{_KEY}/postback", "/postback", 1)
             query = f"token={_KEY}&{query}" if query else f"token={_KEY}"
@@ -172,10 +197,10 @@ class _Call:
 
     def _check_pairs(self, pairs: list[Pair]) -> None:
         seen: set[str] = set()
-        click = [pair for pair in pairs if PARAMETERS.get(pair.key) == "click_id" or pair.key == "click_id"]
+        click = [pair for pair in pairs if self.parameters.get(pair.key) == "click_id" or pair.key == "click_id"]
         if not click:
             self._error("macro_missing", "there is no subid=: no click would be found", -1 - self.shift)
-        known = frozenset(PARAMETERS) | _ALSO_RIGHT
+        known = frozenset(self.parameters) | _ALSO_RIGHT
         absent = known - {pair.key for pair in pairs}
         for pair in pairs:
             if pair.key in seen and pair.key:
@@ -212,30 +237,31 @@ class _Call:
     def _check_meaning(self, pair: Pair, token: Token) -> None:
         """One parameter filled with another one's macro, or with a word in signs."""
         row = COMMON.get(plain_name(token.name))
-        wanted = PARAMETERS.get(pair.key, "")
+        wanted = self.parameters.get(pair.key, "")
         if row and wanted in _APART and row.name in _APART and row.name != wanted:
             detail = f"{pair.key}= is filled with {token.text[:64]}"
             self._warning("macro_parameter", detail, token.start, f"is it the network's macro for {wanted}?")
-        elif pair.key == "status" and token.name.lower() in _STATUS_WORDS:
+        elif wanted == "status" and token.name.lower() in _STATUS_WORDS:
             detail = f"{token.text[:64]} looks like a status in signs, not like a macro for it"
             self._warning("macro_placeholder", detail, token.start, "write the network's macro, or the word alone")
 
     def _check_fixed(self, pair: Pair) -> None:
         """A value without macros, where one is expected."""
         key, value = pair.key, pair.value
+        wanted = self.parameters.get(key, key)
         doubt = ""
-        if key in ("subid", "click_id"):
+        if wanted == "click_id":
             doubt = f"{key}={value[:40]} is the same for every click"
-        elif not value and key in PARAMETERS:
+        elif not value and key in self.parameters:
             doubt = f"{key}= is empty"
-        elif key in ("payout", "revenue") and not _NUMBER.fullmatch(value):
+        elif wanted == "payout" and not _NUMBER.fullmatch(value):
             doubt = f"{key}={value[:40]} is no amount"
-        elif key == "tid":
-            doubt = f"tid={value[:40]} is the same for every conversion: all but the first would be duplicates"
-        elif key == "currency" and not _CURRENCY.fullmatch(value):
-            doubt = f"currency={value[:40]} is no currency's code"
-        elif key == "status" and len(_WORDS_BETWEEN.split(value)) > 1:
-            doubt = f"status={value[:40]} names several: a call has one"
+        elif wanted == "txn_id":
+            doubt = f"{key}={value[:40]} is the same for every conversion: all but the first would be duplicates"
+        elif wanted == "currency" and not _CURRENCY.fullmatch(value):
+            doubt = f"{key}={value[:40]} is no currency's code"
+        elif wanted == "status" and len(_WORDS_BETWEEN.split(value)) > 1:
+            doubt = f"{key}={value[:40]} names several: a call has one"
         if doubt and not self._is_bare(pair):
             self._warning("macro_placeholder", doubt, pair.value_start, "write the network's macro for it")
 

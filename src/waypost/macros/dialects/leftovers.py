@@ -32,9 +32,10 @@ class Leftover(NamedTuple):
 
 
 _HASHES = re.compile(r"#{2,}")
+_NO_HOST = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")  # NETWORK_ID: no host is written so
 _VALUE = re.compile(r"(?<=[=/,:])[^/?&=#;:,\s\0{}\[\]<>$%()]+(?=$|[/?&#;,])")
 _PAIR = re.compile(r"(?<![\w.\-\0])([\w.\-]+)=([A-Za-z_][\w.\-]*)(?=$|[&#;,])")
-_ROW = re.compile(r"X{3,}|x{5,}|N{4,}|\*{3,}|\.{3,}|…|_{3,}|-{3,}|\?{3,}")
+_ROW = re.compile(r"X{3,}(?:-X{3,})*|x{5,}|N{4,}|\*{3,}|\.{3,}|…|_{3,}|-{3,}|\?{3,}")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[А-ЯЁа-яё]+|\d+")
 
 # Words that give an instruction; the soft ones only beside another word.
@@ -50,7 +51,7 @@ _OWNER_WORDS = """
 partner tracker user affiliate aff advertiser client property pixel access auth security unique tracking project server
 postback goal campaign
 """
-_THING_WORDS = "id key name token number code secret hash login password uid uuid apikey"
+_THING_WORDS = "id key name token number code secret hash login password uid uuid uniqueid apikey"
 _OWNERS = _ACCOUNT | frozenset(_OWNER_WORDS.split())
 _THINGS = frozenset(_THING_WORDS.split())
 # Words for what differs with each postback.
@@ -106,12 +107,16 @@ def asks_for_macro(name: str) -> bool:
 def host_placeholder(host: str) -> str:
     """The part of a host's name that is a leftover, or an empty text; only clear orders count in a name."""
     left = next((token.text for token in find_tokens(host) if token.form != "{x}"), "")
-    return left or next((label for label in host.split(".") if any(map(_commands, _words(label)))), "")
+    return left or next((label for label in host.split(".") if _is_host_placeholder(label)), "")
 
 
 def as_literal(text: str) -> str:
     """The leftover as it can stand in a URL: its signs percent-encoded."""
     return quote(text, safe="%*")
+
+
+def _is_host_placeholder(label: str) -> bool:
+    return bool(_NO_HOST.fullmatch(label)) or any(map(_commands, _words(label)))
 
 
 def _is_bare_placeholder(value: str) -> bool:

@@ -22,7 +22,7 @@ from waypost.macros.dialects.leftovers import (
 )
 from waypost.macros.dialects.slips import latin
 from waypost.macros.dialects.translation import Problem, Severity, Translation, error, problem_of, warning
-from waypost.macros.dialects.urls import AUTHORITY, unpartnered, why_no_url
+from waypost.macros.dialects.urls import AUTHORITY, html_signs, unpartnered, why_no_url
 from waypost.macros.encoding import Position
 from waypost.macros.names import IN_POSTBACK, NameSet, did_you_mean
 from waypost.macros.syntax import MacroError
@@ -143,6 +143,8 @@ class _Walk:
         if found and label and label not in (token.text for token in find_tokens(found[1])):
             detail = f"{label} is a placeholder in the host's name"
             self._error("macro_placeholder", detail, found.start(1) + found[1].find(label))
+        for mangled in html_signs(rest):
+            self._warning("macro_encoded", *mangled)
         why = why_no_url(self.text)
         if why:
             self.problems.append(error("macro_not_url", why.detail, column=why.start + 1 + self.shift, hint=why.hint))

@@ -4,8 +4,7 @@ Owns: the table, and the forms with a network's name. Reads and writes nothing.
 
 Source: support.singular.net, "Postback Macros and Passthrough Parameters for Ad Networks": `{cl?Network}` is what that
 network's click brought in parameter `cl`, `{NETWORK=Network}` is 1 if the network is the attributed one, `{{name}}` is
-a fixed value that the network was given when it was set up, and any other parameter of the tracking link comes back by
-its name. In `{IFA1}` the 1 is for SHA-1, in `{IFA5}` the 5 for MD5.
+a fixed value that the network was given when it was set up. In `{IFA1}` the 1 is for SHA-1, in `{IFA5}` the 5 for MD5.
 
 Checked on 2026-11-21: against "Postback Macros and Passthrough Parameters" (current and older, without their last
 tables) and postbacks that ad networks publish. A `?` marks what was found in none of them.
@@ -20,6 +19,7 @@ from waypost.macros.dialects.translation import Severity
 
 ROWS = rows("""
 CLID -> click_id
+sub#1-5 -> sub#
 CID -> ad_campaign_id
 NETWORK -> partner
 CREATIVE -> creative_id
@@ -97,7 +97,6 @@ SINGULAR = Dialect(
     forms=("{x}", "{{x}}"),
     rows=ROWS,
     source="https://support.singular.net/hc/en-us/articles/115004063323",
-    free=True,
     read=_read,
     write=_write,
     checked=(

@@ -1,6 +1,7 @@
 """What can be wrong with a template as a URL, whatever its macros are.
 
-Owns: the reasons, each with where it is and what to do. Reads and writes nothing.
+Owns: the reasons, each with where it is and what to do, and the signs that a web page puts in the place of `&`. Reads
+and writes nothing.
 """
 
 import re
@@ -13,6 +14,12 @@ _NEARLY = re.compile(r"(?:h[tx]{1,2}ps?|htt?ps?|ttps?)(?::/{0,3}|/{2,3}|;//)", r
 _HOST_FIRST = re.compile(r"(?:[A-Za-z0-9\-]+\.)+[A-Za-z]{2,}(?:[:/?]|$)")
 _AGAIN = re.compile(r"[\s,;|](https?://)", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]")
+# A browser that copies `&currency=` out of a page may read `&curren` as a sign of HTML.
+_ENTITIES = {
+    "¤": "curren", "¶": "para", "×": "times", "®": "reg", "§": "sect", "©": "copy", "¬": "not", "¯": "macr",
+    "¢": "cent", "°": "deg",
+}  # fmt: skip
+_OF_HTML = re.compile(rf"&amp;|[{''.join(_ENTITIES)}](?=\w{{0,30}}=)", re.IGNORECASE)
 _PARTNERS = {"{": "}", "[": "]", "<": ">"}
 _CLOSING = {closing: opening for opening, closing in _PARTNERS.items()}
 _UNPARTNERED_MAX = 20
@@ -43,6 +50,16 @@ def why_no_url(text: str) -> Reason | None:
     if not AUTHORITY.match(text)[1]:  # type: ignore[index]  # it begins with a scheme
         return Reason("the URL has no host", 0, "write the host behind ://")
     return None
+
+
+def html_signs(text: str) -> list[Reason]:
+    """Where an `&` came out of a web page as something else: what stands behind it is lost."""
+    found = []
+    for match in list(_OF_HTML.finditer(text))[:_UNPARTNERED_MAX]:
+        meant = "&" + _ENTITIES.get(match[0], "")
+        detail = f"{match[0]} is what a web page makes of {meant}: no parameter begins here"
+        found.append(Reason(detail, match.start(), f"write {meant}"))
+    return found
 
 
 def _no_scheme(text: str) -> Reason:
