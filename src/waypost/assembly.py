@@ -7,6 +7,7 @@ what it needs (DuckDB in the archivist, libcurl in the courier).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from importlib import import_module
@@ -463,7 +464,8 @@ def run_cases(catalog: Path, named: Sequence[Path], settings: Settings) -> list[
     sources = read_case_sources(catalog, named, settings.catalog.bytes_max)
     codes = {check.code for check in CHECKS} | OTHER_CODES.keys() | {"duplicate"}
     words = Words([check.name for check in CHECKS], codes, [*GEO_FACTS, *AGENT_FACTS, "language"])
-    with TemporaryDirectory(prefix="waypost-cases-") as scratch:
+    in_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # nothing there is to outlive the command
+    with TemporaryDirectory(prefix="waypost-cases-", dir=in_memory) as scratch:
         folder = Path(scratch)
         cases = read_cases(sources, check_catalog(catalog, settings, secrets=False), words)
         apply_catalog(catalog, folder / "catalog", settings.catalog, secrets=False)

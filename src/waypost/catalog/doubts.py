@@ -1,39 +1,55 @@
 """What is right in a catalog and yet unlikely to be meant, as this installation is set up.
 
-Owns: these doubts; they refuse nothing. Reads a compiled catalog and what the settings name; writes nothing.
+Owns: which doubts there are about a catalog, in the order of their places, and those about facts and proofs. Those
+about rules are in `rule_doubts.py`, about links, offers and caps in `place_doubts.py`, about secrets in
+`secret_doubts.py`. They refuse nothing. Reads a compiled catalog and what the settings name; writes nothing.
 """
 
 from collections.abc import Iterator
 
 from waypost.catalog.compiled import Compiled, is_reference
+from waypost.catalog.doubt import Doubt
 from waypost.catalog.model import Authentication, Targeting
+from waypost.catalog.place_doubts import place_doubts
+from waypost.catalog.rule_doubts import rule_doubts
+from waypost.catalog.secret_doubts import secret_doubts
 from waypost.macros.expression import compile_expression
 from waypost.settings import VisitorSettings
 
 _BY_FILE = {"city_file": ("country", "region", "city"), "isp_file": ("isp",)}
 
 
-def doubts_about(compiled: Compiled, visitors: VisitorSettings) -> list[str]:
-    """A line for each geo file that rules ask for and the settings do not name, and for each secret of a request that
-    the catalog spells out."""
-    found = [
-        f"{rule.place}: the {name} of partners.{partner.name}'s rule {rule.name or rule.no} is written out: "
-        "`env:NAME` or `file:PATH` keeps it out of the catalog"
-        for partner in compiled.partners
-        for rule in partner.rules
-        for name in _spelled_out(rule.auth)
-    ]
+def doubts_about(compiled: Compiled, visitors: VisitorSettings) -> list[Doubt]:
+    """All of them."""
+    found = [*place_doubts(compiled), *rule_doubts(compiled), *secret_doubts(compiled), *_proofs(compiled)]
+    found.sort(key=lambda doubt: _order(doubt.place))
+    return [*found, *_facts_unknown(compiled, visitors)]
+
+
+def _order(place: str) -> tuple[str, int]:
+    file, _, line = place.rpartition(":")
+    return file, int(line) if line.isdigit() else 0
+
+
+def _proofs(compiled: Compiled) -> Iterator[Doubt]:
+    for partner in compiled.partners:
+        for rule in partner.rules:
+            for name in _spelled_out(rule.auth):
+                subject = f"partners.{partner.name}, rule {rule.name or rule.no}"
+                yield Doubt("secret_written_out", rule.place, subject, f"its {name} is written out")
+
+
+def _facts_unknown(compiled: Compiled, visitors: VisitorSettings) -> Iterator[Doubt]:
+    """A doubt for each geo file that rules ask for and the settings do not name."""
     for setting, facts in _BY_FILE.items():
         if getattr(visitors, setting):
             continue
         users = sorted({owner for owner, fact in _wanted(compiled) if fact in facts})
         if users:
             others = f" and {len(users) - 3} more" if len(users) > 3 else ""
-            found.append(
-                f"{', '.join(users[:3])}{others}: ask for {' or '.join(facts)}, which nobody knows: "
-                f"[visitors] {setting} names no file"
-            )
-    return found
+            subject = f"{', '.join(users[:3])}{others}"
+            detail = f"asks for {' or '.join(facts)}, which nobody knows: [visitors] {setting} names no file"
+            yield Doubt("fact_unknown", "", subject, detail)
 
 
 def _wanted(compiled: Compiled) -> Iterator[tuple[str, str]]:

@@ -23,6 +23,7 @@ from waypost.settings import Settings, load_settings
 if TYPE_CHECKING:
     from waypost.catalog.compiled import Compiled
     from waypost.catalog.diff import Change
+    from waypost.catalog.doubt import Doubt
 
 app = typer.Typer(no_args_is_help=True, help="Check, compare and apply a catalog.")
 
@@ -46,8 +47,10 @@ def check(
     format: FormatOption = Format.TEXT,
     skip_secrets: SkipSecrets = False,
     data: Annotated[Path | None, typer.Option("--data", help="The data folder whose settings hold.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 if anything is doubtful, too.")] = False,
 ) -> None:
-    """Say everything that is wrong with a catalog, or that it is right; and what its rules lack. Changes nothing."""
+    """Say everything that is wrong with a catalog, or that it is right; and what is right and yet unlikely to be meant
+    (docs/catalog.md). Changes nothing."""
     with _reporting(path, format):
         from waypost import assembly
         from waypost.catalog.doubts import doubts_about
@@ -56,8 +59,14 @@ def check(
         compiled = assembly.check_catalog(path, settings, secrets=not skip_secrets)
         counts = compiled.counts()
         doubts = doubts_about(compiled, settings.visitors)
-        lines = [f"{path} is right: {_counted(counts)}", *(f"but {doubt}" for doubt in doubts)]
-        _answer(format, {"ok": True, "counts": counts, "doubts": doubts}, lambda: "\n".join(lines))
+        head = f"{path} is right: {_counted(counts)}"
+        lines = [f"{_shown_place(path, doubt.place)}{_without_place(doubt)}" for doubt in doubts]
+        if doubts:
+            lines.append("1 doubt" if len(doubts) == 1 else f"{len(doubts)} doubts")
+        answer = {"ok": not (strict and doubts), "counts": counts, "doubts": [_doubt_json(path, one) for one in doubts]}
+        _answer(format, answer, lambda: "\n".join([head, *lines]))
+        if strict and doubts:
+            raise typer.Exit(1)
 
 
 @app.command()
@@ -114,6 +123,22 @@ def test(
         _answer(format, report_json(results, folder), lambda: case_report(results, folder))
         if wrong:
             raise typer.Exit(1)
+
+
+def _shown_place(path: Path, place: str) -> str:
+    """A place of the catalog's, as the user can open it."""
+    return f"{(path if path.is_dir() else path.parent) / place}: " if place else ""
+
+
+def _without_place(doubt: "Doubt") -> str:
+    return f"{doubt.subject}: {doubt.detail} [{doubt.code}] ({doubt.hint})"
+
+
+def _doubt_json(path: Path, doubt: "Doubt") -> dict[str, str]:
+    place = _shown_place(path, doubt.place).removesuffix(": ")
+    return {
+        "code": doubt.code, "place": place, "subject": doubt.subject, "detail": doubt.detail, "hint": doubt.hint,
+    }  # fmt: skip
 
 
 def _in_force(layout: Layout, settings: Settings) -> "tuple[int, Compiled]":
