@@ -47,6 +47,27 @@ def test_pipelined_requests_are_answered_in_their_order(door: RunningDoor, clien
     assert statuses == [200, 404, 302, 200] * 200
 
 
+def test_a_target_that_is_not_encoded_is_taken_as_if_it_were(door: RunningDoor, client: Client) -> None:
+    journal = door.journal
+    query = "token=s3cret&goal=Заказ&x=\u2028\xff".encode() + b"\xff"
+    for _ in range(2):
+        client.send(b"GET /postback?%b HTTP/1.1\r\nHost: d\r\n\r\n" % query + CALL % 2)
+        assert [client.read().status for _ in range(2)] == [200, 200]
+        kept = journal.frames[-2]
+        assert isinstance(kept, PostbackIn)
+        assert kept.query == b"token=s3cret&goal=%D0%97%D0%B0%D0%BA%D0%B0%D0%B7&x=%E2%80%A8%C3%BF%FF"
+    client.send(CALL % 3)
+    assert client.read().status == 200
+
+
+@pytest.mark.parametrize(
+    "line", [b"GET /postback?x=\xd0\x97\x00 HTTP/1.1", b"GE\xd0 / HTTP/1.1", b"GET /\xd0 HTTP/9.9"]
+)
+def test_what_is_wrong_besides_stays_wrong(client: Client, line: bytes) -> None:
+    client.send(line + b"\r\nHost: d\r\n\r\n")
+    assert client.read().json["error"] == "malformed_request"
+
+
 def test_answers_wait_for_the_commit_of_those_before_them(tmp_path: Path) -> None:
     with running_door(tmp_path) as door:
         door.journal.gate.clear()

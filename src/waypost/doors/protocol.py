@@ -19,6 +19,7 @@ from waypost.doors.limits import Limits
 from waypost.doors.proxies import HEADERS as PROXY_HEADERS
 from waypost.doors.proxies import Proxies, plain_address
 from waypost.settings import DoorSettings
+from waypost.doors.raw_targets import encoded_target
 
 PIPELINED_MAX = 256  # requests of one connection that wait for answers before it is read no further
 REFUSING_MAX = 256  # connections beyond the bound that are told so; further ones are dropped
@@ -252,7 +253,14 @@ class Connection(asyncio.Protocol):
             self.in_request = False
             self.close_politely()  # answered in HTTP/1.1 already; another protocol is not spoken here
         except httptools.HttpParserError as error:
-            self._unparsed(error, data)
+            is_first = was_between and not self._ended and not self.is_closing
+            encoded = encoded_target(data) if is_first else None
+            if encoded is None:
+                self._unparsed(error, data)
+            else:
+                self._parser = self._feed = None  # one that has met an error takes nothing more
+                self._reset()
+                self._parse(encoded)
         else:
             if self.in_request:
                 if not self.is_head_done:
