@@ -1,8 +1,8 @@
-"""Writes the reference pages of docs/ from the code: settings, errors, metrics, commands, checks, aliases, dialects.
+"""Writes the reference pages of docs/ from the code: settings, errors, metrics, commands, checks, aliases, and so on.
 
-Owns: `settings.md`, `errors.md`, `metrics.md`, `cli.md`, `checks.md`, `aliases.md`, `dialect-tables.md` beside this
-file; tests compare them. Run it with `make docs` after a setting, an error code, a metric, a command, a check, an alias
-set or a dialect has changed. Never edits any other page.
+Owns: `settings.md`, `errors.md`, `metrics.md`, `cli.md`, `checks.md`, `aliases.md`, `dialect-tables.md`,
+`preset-list.md` beside this file; tests compare them. Run it with `make docs` after a setting, an error code, a metric,
+a command, a check, an alias set, a dialect or a preset has changed. Never edits any other page.
 """
 
 import re
@@ -14,6 +14,8 @@ from typing import Any
 from typer.main import get_command
 
 from waypost.catalog.aliases import ALIAS_SETS
+from waypost.catalog.preset import KINDS, PUBLISHED, Preset
+from waypost.catalog.presets import shipped
 from waypost.cli.main import app
 from waypost.errors import ERRORS
 from waypost.macros.dialects import NAMED
@@ -191,6 +193,42 @@ def aliases_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def presets_page() -> str:
+    """Every preset: what it is good for, what is to be filled in, where it was seen."""
+    shelf = shipped()
+    presets = [shelf.preset(name) for name in shelf.names]
+    lines = [
+        "# The presets\n",
+        _MADE.format(source="src/waypost/catalog/presets/"),
+        f"{len(presets)} ready-made integrations; how they are used is in [presets](presets.md), and all that one does",
+        "is said by `waypost catalog preset show NAME`. *In*: clicks come by a link in their macros, or calls by a URL",
+        "in their macros; *out*: postbacks are sent. *Published* is a definition in a published collection of traffic",
+        "sources and networks (the data files of the Orbitra tracker); other sources are the pages named, and the date",
+        "is the day on which they said so. Parameters in italics are secrets; those in brackets have a default.",
+    ]
+    for kind in KINDS:
+        found = [preset for preset in presets if preset.kind == kind]
+        lines += [f"\n## {kind.replace('_', ' ').capitalize()} ({len(found)})\n"]
+        lines += ["| preset | for | directions | to fill in | source, seen | note |", "|---|---|---|---|---|---|"]
+        lines += [_preset_row(preset) for preset in found]
+    return "\n".join(lines) + "\n"
+
+
+def _preset_row(preset: Preset) -> str:
+    filled = [f"*{p.name}*" if p.is_secret else p.name for p in preset.parameters.values() if p.default is None]
+    filled += [f"[{p.name}]" for p in preset.parameters.values() if p.default is not None]
+    sources = ["published" if one == PUBLISHED else _source(one) for one in preset.sources]
+    cells = (
+        f"`{preset.name}`", preset.title, ", ".join(preset.directions), ", ".join(filled),
+        f"{', '.join(sources)}, {preset.seen}", preset.note,
+    )  # fmt: skip
+    return f"| {' | '.join(_cell(cell) for cell in cells)} |"
+
+
+def _source(address: str) -> str:
+    return f"<{address}>" if "://" in address else f"[{address}]({address.removeprefix('docs/')})"
+
+
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
@@ -220,6 +258,7 @@ PAGES = {
     "checks.md": checks_page,
     "aliases.md": aliases_page,
     "dialect-tables.md": dialects_page,
+    "preset-list.md": presets_page,
 }
 
 

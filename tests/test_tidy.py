@@ -102,7 +102,7 @@ def generate() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["settings.md", "errors.md", "metrics.md", "cli.md", "aliases.md"])
+@pytest.mark.parametrize("page", ["settings.md", "errors.md", "metrics.md", "cli.md", "aliases.md", "preset-list.md"])
 def test_a_reference_page_says_what_the_code_says(generate: ModuleType, page: str) -> None:
     assert (ROOT / "docs" / page).read_text("utf-8") == generate.PAGES[page](), "run `make docs`"
 
