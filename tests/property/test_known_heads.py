@@ -69,7 +69,7 @@ def test_a_head_is_parsed_once_for_all_connections() -> None:
     door = Recorder()
     for nth in range(3):
         connection, _ = door.connect()
-        connection.data_received(b"GET /postback?n=%d HTTP/1.1\r\nHost: d\r\nX-Other: 1\r\n\r\n" % nth)
+        connection.data_received(b"GET /postback?n=%d HTTP/1.1\r\nHost: d\r\nX~Odd: 1\r\n\r\n" % nth)
         door.turn()
         assert (connection._parser is None) == (nth > 0)
     assert [url for _, url, *_ in door.requests] == [b"/postback?n=0", b"/postback?n=1", b"/postback?n=2"]
@@ -79,17 +79,17 @@ def test_a_request_that_caused_no_frame_leaves_nothing_behind() -> None:
     door = Recorder()
     door.handle = lambda connection: connection.respond(b"no")  # type: ignore[method-assign]
     connection, wire = door.connect()
-    connection.data_received(b"GET /nothing HTTP/1.1\r\nHost: d\r\n\r\n")
+    connection.data_received(b"GET /nothing HTTP/1.1\r\nX~Odd: d\r\n\r\n")
     door.turn()
     assert wire.written == b"no"
-    assert door.known_heads.find(b"GET /nothing HTTP/1.1\r\nHost: d\r\n\r\n") is None
+    assert door.known_heads.find(b"GET /nothing HTTP/1.1\r\nX~Odd: d\r\n\r\n") is None
 
 
 def test_the_memo_is_bounded_in_entries_and_bytes() -> None:
     door = Recorder()
     connection, _ = door.connect()
     for nth in range(2000):
-        connection.data_received(b"GET /a HTTP/1.1\r\nUser-Agent: %d\r\n\r\n" % nth)
+        connection.data_received(b"GET /a HTTP/1.1\r\nX~Odd: %d\r\n\r\n" % nth)
     connection.data_received(b"GET /a HTTP/1.1\r\nUser-Agent: %s\r\n\r\n" % (b"x" * 3000))
     door.turn()
     assert len(door.requests) == 2001

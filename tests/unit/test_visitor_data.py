@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from waypost.catalog.outside import Privacy
 from waypost.stages.visitor_data import (
+    UserHash,
     has_visitor_data,
     kept_address,
     kept_facts,
@@ -13,7 +14,6 @@ from waypost.stages.visitor_data import (
     kept_referrer,
     kept_user_agent,
     origin_of,
-    user_key,
 )
 
 KEY, OTHER = b"k" * 32, b"o" * 32
@@ -46,12 +46,12 @@ def test_a_hashed_address_is_the_same_under_one_key_and_another_under_the_next()
 
 def test_a_users_key_hangs_on_address_agent_and_the_days_key() -> None:
     keys = {
-        user_key("203.0.113.77", b"Firefox", KEY),
-        user_key("203.0.113.78", b"Firefox", KEY),
-        user_key("203.0.113.77", b"Safari", KEY),
-        user_key("203.0.113.77", b"Firefox", OTHER),
+        UserHash(KEY).of("203.0.113.77", b"Firefox"),
+        UserHash(KEY).of("203.0.113.78", b"Firefox"),
+        UserHash(KEY).of("203.0.113.77", b"Safari"),
+        UserHash(OTHER).of("203.0.113.77", b"Firefox"),
     }
-    assert len(keys) == 4 and user_key("203.0.113.77", b"Firefox", KEY) in keys
+    assert len(keys) == 4 and UserHash(KEY).of("203.0.113.77", b"Firefox") in keys
 
 
 def test_a_user_agent_is_whole_a_family_or_nothing() -> None:

@@ -8,7 +8,8 @@ click leads is the catalog's: no parameter of a request names the target's host.
 from functools import partial
 from hmac import compare_digest
 from ipaddress import ip_address
-from typing import NamedTuple
+
+import msgspec
 
 from waypost.doors.answers import VISIT_HEADERS, Answers
 from waypost.doors.app_page import POLICY, app_page
@@ -32,7 +33,7 @@ _UNKEPT = frozenset((b"token", b"mode", *ADDRESS_NAMES, *USER_AGENT_NAMES, *REFE
 _FORMS = ("", "application/x-www-form-urlencoded")
 
 
-class _Ask(NamedTuple):
+class _Ask(msgspec.Struct, gc=False):
     """How a click is to be answered."""
 
     mode: int
@@ -59,7 +60,7 @@ class Clicks:
 
         `plan` leads somewhere. Raises WaypostError if the target's URL does not render, or nothing takes the click.
         """
-        form = _MODES.get(query_value(query, b"mode") or "", "") if b"mode=" in query else ""
+        form = _MODES.get(query_value(query, b"mode") or "", "") if query.find(b"mode=") >= 0 else ""
         if form == SERVER or connection.method == b"POST":
             return self._take_from_server(connection, shelf, plan, link, query, test=test)
         is_head = connection.method == b"HEAD"

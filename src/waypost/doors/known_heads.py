@@ -2,11 +2,15 @@
 
 A caller's system sends the same header lines with each call. What the parser makes of a request depends on the target
 only in that the target must be sound; so a request whose rest is known, and whose target has nothing but plain
-characters, needs no parser. Everything else goes through it. Measured: docs/decisions/0015-known-heads.md.
+characters, needs no parser. Where the rest is not known, its lines may be (`known_lines.py`): so it is with visitors,
+no two of whom send the same head. Everything else goes through the parser. Measured:
+docs/decisions/0015-known-heads.md, and 0028 for lines.
 
 Owns: the memo, which is the door's and bounded. Reads and writes nothing else. Never holds a request with a body, nor
 one behind which the connection is closed.
 """
+
+from waypost.doors.known_lines import KnownLines
 
 HEADS_MAX = 512
 REQUEST_BYTES_MAX = 2048  # a longer request is parsed
@@ -18,12 +22,14 @@ _VERSION = b"HTTP/1.1\r\n"
 class KnownHeads:
     """`find` is on the hottest way of a door; `keep` is called once a head."""
 
-    __slots__ = ("_found", "_heads", "_is_open", "_request_bytes_max")
+    __slots__ = ("_found", "_heads", "_is_open", "_lines", "_read", "_request_bytes_max")
 
-    def __init__(self, url_bytes_max: int) -> None:
+    def __init__(self, url_bytes_max: int, headers_bytes_max: int = REQUEST_BYTES_MAX) -> None:
         self._heads: dict[bytes, dict[bytes, bytes]] = {}
         self._found = self._heads.get
-        self._request_bytes_max = min(REQUEST_BYTES_MAX, url_bytes_max)
+        self._lines = KnownLines()
+        self._read = self._lines.read
+        self._request_bytes_max = min(REQUEST_BYTES_MAX, url_bytes_max, headers_bytes_max)
         self._is_open = True
 
     def find(self, data: bytes) -> tuple[bytes, dict[bytes, bytes]] | None:
@@ -34,9 +40,16 @@ class KnownHeads:
         if len(parts) != 3:
             return None
         method, target, rest = parts
-        headers = self._found(rest)
-        if headers is None or method != b"GET" or target[:1] != b"/" or target.translate(None, PLAIN):
+        if method != b"GET" or target[:1] != b"/" or target.translate(None, PLAIN):
             return None
+        headers = self._found(rest)
+        if headers is None:
+            read = self._read(rest)
+            if read is None:
+                return None
+            headers, are_known = read
+            if are_known:
+                self._remember(rest, headers)
         return target, headers
 
     def keep(self, data: bytes, headers: dict[bytes, bytes]) -> None:
@@ -46,15 +59,21 @@ class KnownHeads:
             return
         method, _, rest = parts
         if method == b"GET" and rest.startswith(_VERSION):
-            if len(self._heads) >= HEADS_MAX:
-                self._heads.clear()
-            self._heads[rest] = headers
+            self._remember(rest, headers)
 
-    def forget(self) -> None:
-        """Forgets all: other headers are wanted from now on."""
+    def _remember(self, rest: bytes, headers: dict[bytes, bytes]) -> None:
+        if len(self._heads) >= HEADS_MAX:
+            self._heads.clear()
+        self._heads[rest] = headers
+
+    def forget(self, also: frozenset[bytes]) -> None:
+        """Forgets all: these headers are wanted from now on beside those that always are."""
         self._heads.clear()
+        self._lines.forget(also)
 
     def close(self) -> None:
-        """Forgets all, and keeps nothing from now on: in a drain connections are closed behind a request."""
+        """Forgets all, and finds nothing from now on: in a drain connections are closed behind a request."""
         self._is_open = False
+        self._request_bytes_max = -1
         self._heads.clear()
+        self._lines.forget(frozenset())

@@ -1,7 +1,7 @@
 """One connection: bytes in, requests out to the desks, answers back in the order of the requests.
 
 Owns: the parser (httptools), the bounds on line, headers, body and pipelining, keep-alive, and the polite end of
-a connection. A request that differs from one read before in nothing but its target passes by the parser
+a connection. A GET whose head, or all of whose header lines, are like those read before passes by the parser
 (`known_heads.py`). Never knows what a path means, and never answers on its own but to say that a request cannot be
 read.
 """
@@ -15,45 +15,18 @@ from waypost.doors.answers import CLOSE, CONTINUE, KEEP, KEEP_1_0, Answers
 from waypost.doors.commit import GroupCommit
 from waypost.doors.inbox import Inbox
 from waypost.doors.known_heads import KnownHeads
+from waypost.doors.known_lines import WANTED
 from waypost.doors.limits import Limits
 from waypost.doors.proxies import HEADERS as PROXY_HEADERS
 from waypost.doors.proxies import Proxies, plain_address
-from waypost.settings import DoorSettings
 from waypost.doors.raw_targets import encoded_target
+from waypost.settings import DoorSettings
 
 PIPELINED_MAX = 256  # requests of one connection that wait for answers before it is read no further
 REFUSING_MAX = 256  # connections beyond the bound that are told so; further ones are dropped
 LINGER_BYTES_MAX = 4 << 20  # read and dropped after a refusal, so that the client gets to see the answer
 BATCHES = b"/postbacks"  # the path's end whose bodies hold many calls, and have a bound of their own
 _START_LINE_SLACK = 256  # method, version, line ends
-_WANTED = frozenset(
-    (
-        b"user-agent",
-        b"referer",
-        b"content-type",
-        b"connection",
-        b"expect",
-        b"content-length",
-        *PROXY_HEADERS,
-        b"host",
-        b"accept-language",
-        b"origin",
-        b"purpose",
-        b"sec-purpose",
-        b"x-moz",
-        b"if-none-match",
-        b"authorization",
-        b"waypost-token",
-        b"waypost-advertiser",
-        b"waypost-test",
-        b"idempotency-key",
-        b"content-encoding",
-        b"webhook-id",
-        b"webhook-timestamp",
-        b"webhook-signature",
-    )
-)
-
 _ONCE = frozenset((b"expect", b"idempotency-key"))  # of a head that will not come again
 
 
@@ -288,7 +261,7 @@ class Connection(asyncio.Protocol):
         if self._head_bytes > self._owner.settings.headers_bytes_max:
             self._refuse_now("headers_too_large")
         name = name.lower()
-        if (name in _WANTED or name in self._owner.wanted_headers) and not self.is_head_done:  # a trailer is no header
+        if (name in WANTED or name in self._owner.wanted_headers) and not self.is_head_done:  # a trailer is no header
             if name in PROXY_HEADERS and name in self.headers:
                 value = self.headers[name] + b"," + value  # each proxy may have added a line of its own
             self.headers[name] = value

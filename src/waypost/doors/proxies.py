@@ -41,6 +41,8 @@ class Proxies:
             for network in self._networks
             if network.version == 4
         ]
+        # The first bytes that those ranges begin with: an address with another one is none of theirs.
+        self._first_bytes = {str(byte) for first, last in self._ranges for byte in range(first >> 24, (last >> 24) + 1)}
         self.header = header.lower().encode()
         if self.header not in HEADERS:
             raise WaypostError("bad_settings", f"{header!r} is no such header", place="[door] proxy_header")
@@ -59,6 +61,10 @@ class Proxies:
 
     def origin(self, peer: str, value: bytes) -> str:
         """The address that the chain in the header's value leads to; `peer` is a named proxy."""
+        if self.header == HEADERS[0]:
+            text = value.decode("latin-1")
+            if is_plain_ipv4(text) and text[: text.index(".")] not in self._first_bytes:
+                return text  # one hop, and none of ours
         hops = value.decode("latin-1").rsplit(",", _CHAIN_MAX)[-_CHAIN_MAX:]
         known = peer
         for hop in reversed(hops):

@@ -21,13 +21,18 @@ class RecentVisitors:
         """Whether the visitor touched any link here today, as far as the memory goes."""
         return user in self._young or user in self._old
 
-    def note(self, user: bytes, link: bytes, ms: int) -> bool:
-        """Notes a touch; whether this visitor touched this link within the window before."""
+    def note(self, user: bytes, link: bytes, ms: int, *, is_new: bool = False) -> bool:
+        """Notes a touch; whether this visitor touched this link within the window before.
+
+        `is_new` says that `has_seen` did not know the visitor: then it is not looked up again.
+        """
         key = user + link
         young = self._young
-        before = young.get(key)
-        if before is None:
-            before = self._old.get(key)
+        before = None
+        if not is_new:
+            before = young.get(key)
+            if before is None:
+                before = self._old.get(key)
         if len(young) + 2 > self._half:
             self._old = young
             young = self._young = {}

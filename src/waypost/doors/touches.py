@@ -10,7 +10,8 @@ and bots (fact `bot`); what is recorded is recorded whole.
 """
 
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
+
+import msgspec
 
 from waypost.doors.door_time import DoorTime
 from waypost.doors.recent import RecentVisitors
@@ -24,13 +25,14 @@ from waypost.ports.visitors import Visitors
 from waypost.stages.redirect import LinkPlan, TargetPlan, choose_target, target_url
 from waypost.stages.targeting import Visit
 from waypost.stages.visitor_data import (
+    UserHash,
     has_visitor_data,
     kept_address,
     kept_facts,
     kept_query,
     kept_referrer,
     kept_user_agent,
-    user_key,
+    truncated,
 )
 from waypost.telemetry.stats import Stats
 
@@ -38,7 +40,7 @@ USER_AGENT_BYTES_MAX = 512
 REFERRER_BYTES_MAX = 1024
 _ADDRESSES_MAX = 10_000
 _NO_OFFERS: frozenset[int] = frozenset()
-_LOOKS_AHEAD = ((b"sec-purpose", b"prefetch"), (b"purpose", b"prefetch"), (b"x-moz", b"prefetch"))
+_LOOKS_AHEAD = (b"sec-purpose", b"purpose", b"x-moz")
 MARKS: dict[tuple[bool, bool, bool], tuple[str, ...]] = {
     (prefetch, duplicate, returning): tuple(
         name for name, is_so in (("prefetch", prefetch), ("duplicate", duplicate), ("returning", returning)) if is_so
@@ -49,7 +51,7 @@ MARKS: dict[tuple[bool, bool, bool], tuple[str, ...]] = {
 }
 
 
-class Visitor(NamedTuple):
+class Visitor(msgspec.Struct, gc=False):
     """Who touches, as the request says, or a partner's server for him."""
 
     address: str
@@ -59,7 +61,7 @@ class Visitor(NamedTuple):
     looks_ahead: bool = False
 
 
-class Touch(NamedTuple):
+class Touch(msgspec.Struct, gc=False):
     """One touch: `frame` is to be made durable before `url`, which carries `click_id`, is answered."""
 
     target: TargetPlan
@@ -72,7 +74,10 @@ class Touch(NamedTuple):
 def visitor_of(address: str, headers: Mapping[bytes, bytes], *, is_head: bool) -> Visitor:
     """The visitor that a request comes from."""
     find = headers.get
-    looks_ahead = is_head or any(word in find(name, b"").lower() for name, word in _LOOKS_AHEAD if name in headers)
+    looks_ahead = is_head
+    for name in _LOOKS_AHEAD:
+        if name in headers and b"prefetch" in headers[name].lower():
+            looks_ahead = True
     return Visitor(
         address,
         find(b"user-agent", b"")[:USER_AGENT_BYTES_MAX],
@@ -106,6 +111,7 @@ class Touches:
         self._exhausted_until_ms = NEVER_MS
         self._addresses: dict[str, str] = {}
         self._addresses_for: tuple[str, bytes] = ("", b"")
+        self._users = UserHash(b"")
 
     def take_board(self, board: Board) -> None:
         """What the pipeline says of caps from now on."""
@@ -130,10 +136,12 @@ class Touches:
         Raises WaypostError: `bad_target` if the target's URL does not render, `link_inactive` if nothing takes it.
         """
         ms, seq = self._time.next_click()
-        address, user_agent, languages, referrer, looks_ahead = visitor
-        facts = self._visitors.facts(address, user_agent, languages) if self._visitors is not None else {}
+        address, user_agent, looks_ahead = visitor.address, visitor.user_agent, visitor.looks_ahead
+        facts = self._visitors.facts(address, user_agent, visitor.languages) if self._visitors is not None else {}
         key = self._keys.of(ms)
-        user = user_key(address, user_agent, key)
+        if key != self._users.key:
+            self._users = UserHash(key)
+        user = self._users.of(address, user_agent)
         returning = self._recent.has_seen(user)
         if ms >= self._exhausted_until_ms:
             self._read_board(ms)
@@ -146,7 +154,8 @@ class Touches:
         url = target_url(target, click_id, query, facts)
         duplicate = False
         if not test and not looks_ahead:  # the visit that was looked ahead for is no duplicate of the look
-            duplicate = self._recent.note(user, link if kind is Click else b"i" + link, ms)
+            place = link if kind is Click else b"i" + link
+            duplicate = self._recent.note(user, place, ms, is_new=not returning)
             if duplicate:
                 self._stats.values["door_clicks_duplicate"] += 1
         elif looks_ahead:
@@ -166,7 +175,7 @@ class Touches:
                 query,
                 self._address(address, privacy.ip, key),
                 kept_user_agent(user_agent, privacy.user_agent, facts),
-                kept_referrer(referrer, privacy.referrer),
+                kept_referrer(visitor.referrer, privacy.referrer),
                 mode,
                 kept_facts(facts, privacy),
                 skipped,
@@ -199,6 +208,8 @@ class Touches:
         return query
 
     def _address(self, address: str, how: str, key: bytes) -> str:
+        if how == "truncated":
+            return truncated(address)
         known = self._addresses
         if len(known) >= _ADDRESSES_MAX or self._addresses_for != (how, key):
             known.clear()

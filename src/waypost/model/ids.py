@@ -36,7 +36,7 @@ FLAG_TEST = 2
 _CHECK = 0x57415950  # "WAYP"
 _DIGITS = bytes(max(0, ALPHABET.find(chr(code))) for code in range(256))  # a character's value, by its code
 _PAIRS = [a + b for a in ALPHABET for b in ALPHABET]  # two digits at a time: half the divisions
-_BASE2, _BASE4, _BASE6, _BASE8, _BASE14 = (62**power for power in (2, 4, 6, 8, 14))
+_BASE2, _BASE4, _BASE8, _BASE14 = (62**power for power in (2, 4, 8, 14))
 _HIGHEST = "7n42DGM5Tflk9n8mt7Fhc7"  # 2^128 - 1; the alphabet is in the order of character codes, so texts compare
 _LANE = 32  # digits in which `_blocks_of` reads an id's 22, with zeros before them: a power of two
 _parts = Struct(">16xQII").iter_unpack
@@ -88,14 +88,16 @@ class ClickIdCodec:
         """The text of a click id. The caller keeps each part within its bits."""
         block = ms << 86 | door << 74 | seq << 60 | route << 34 | flags << 32 | _CHECK
         number = int.from_bytes(self._encrypt(block.to_bytes(16, "big")), "big")
-        # Thirds that fit a machine word: divisions of 128-bit numbers would be most of the cost.
+        # Four digits at a time, which is a number that the interpreter divides at once: divisions of longer ones would
+        # be most of the cost.
         high, low = divmod(number, _BASE14)
         middle, low = divmod(low, _BASE8)
-        pairs = _PAIRS
+        four = _BASE4
+        a, b, c, d, e, f = high // four, high % four, middle // four, middle % four, low // four, low % four
+        pairs, two = _PAIRS, _BASE2
         return (
-            f"{self._char}{pairs[high // _BASE6]}{pairs[high // _BASE4 % _BASE2]}{pairs[high // _BASE2 % _BASE2]}"
-            f"{pairs[high % _BASE2]}{pairs[middle // _BASE4]}{pairs[middle // _BASE2 % _BASE2]}{pairs[middle % _BASE2]}"
-            f"{pairs[low // _BASE6]}{pairs[low // _BASE4 % _BASE2]}{pairs[low // _BASE2 % _BASE2]}{pairs[low % _BASE2]}"
+            f"{self._char}{pairs[a // two]}{pairs[a % two]}{pairs[b // two]}{pairs[b % two]}{pairs[c]}"
+            f"{pairs[d // two]}{pairs[d % two]}{pairs[e // two]}{pairs[e % two]}{pairs[f // two]}{pairs[f % two]}"
         )
 
     def decode(self, text: str) -> ClickId | None:

@@ -304,21 +304,22 @@ def _fill_named(values: dict[str, str], target: TargetPlan, query: bytes) -> Non
 
 
 def _fill(values: dict[str, str], wanted: dict[bytes, tuple[str, ...]], query: bytes) -> None:
-    for pair in reversed(query.split(b"&")):  # from the end, so that the first of a name stays
+    is_plain = query.find(b"%") < 0 and query.find(b"+") < 0
+    for pair in query.split(b"&")[::-1]:  # from the end, so that the first of a name stays
         name, _, value = pair.partition(b"=")
         macros = wanted.get(name)
         if macros is None:
-            if b"%" not in name and b"+" not in name:
+            if is_plain or (b"%" not in name and b"+" not in name):
                 continue
             macros = wanted.get(unquote_plus(name.decode("latin-1")).encode(), ())
-        text = decode_value(value) if macros else ""
+        text = value.decode("utf-8", "replace") if is_plain else decode_value(value) if macros else ""
         for macro in macros:
             values[macro] = text
 
 
 def decode_value(raw: bytes) -> str:
     """A query's value as text: `+` and percent escapes decoded, bytes that are not UTF-8 replaced."""
-    if b"%" in raw or b"+" in raw:
+    if raw.find(b"%") >= 0 or raw.find(b"+") >= 0:
         return unquote_plus(raw.decode("utf-8", "replace"), "utf-8", "replace")
     return raw.decode("utf-8", "replace")
 

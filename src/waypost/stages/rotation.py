@@ -45,11 +45,15 @@ _Candidate = TypeVar("_Candidate", bound=Candidate)
 
 
 class _Left(NamedTuple, Generic[_Candidate]):
-    """The candidates that are left, their weights together, and those that are not, with the reason."""
+    """The candidates that are left, their weights together, and those that are not, with the reason.
+
+    `more` are the gates of those left that ask for more than facts: whose (a place in `able`), prefix and gate.
+    """
 
     able: tuple[_Candidate, ...]
     weights: int
     skipped: Skipped
+    more: tuple[tuple[int, str, Gate], ...]
 
 
 Kept = dict[tuple[int | str | None, ...], _Left[Any]]
@@ -62,14 +66,13 @@ class Rotation(Generic[_Candidate]):
     `kept` is a memory that several share, so that all of them together are bounded.
     """
 
-    __slots__ = ("_by", "_facts", "_has_more", "_kept", "_no", "candidates")
+    __slots__ = ("_by", "_facts", "_kept", "_no", "candidates")
 
     def __init__(self, candidates: Iterable[_Candidate], by: str = BY_WEIGHT, kept: "Kept | None" = None) -> None:
         self.candidates = tuple(candidates)
         self._by = by
         gates = [gate for candidate in self.candidates for _, gate in candidate.gates]
         self._facts = tuple(sorted({name for gate in gates for name in gate.facts}))
-        self._has_more = any(gate.has_more for gate in gates)
         self._kept: Kept = {} if kept is None else kept
         self._no = next(_numbers)  # tells this one's answers from others' in the same memory
 
@@ -96,9 +99,9 @@ class Rotation(Generic[_Candidate]):
         left: _Left[_Candidate] | None = self._kept.get(key)
         if left is None:
             left = self._sift(key, visit)
-        if exhausted or self._has_more:
+        if exhausted or left.more:
             left = self._narrowed(left, visit, exhausted)
-        able, weights, skipped = left
+        able, weights, skipped, _ = left
         if len(able) < 2:
             return (able[0] if able else None), skipped
         if self._by == BY_WEIGHT:
@@ -127,24 +130,26 @@ class Rotation(Generic[_Candidate]):
 
     def _narrowed(self, left: _Left[_Candidate], visit: Visit, exhausted: Collection[int]) -> _Left[_Candidate]:
         """Without those that anything but a fact stands in the way of."""
-        able, skipped = [], []
-        for candidate in left.able:
-            code = ""
-            for prefix, gate in candidate.gates:
-                if gate.has_more and (code := gate.beyond_facts(visit)):
-                    code = prefix + code
-                    break
-            if not code and candidate.offer in exhausted:
-                code = "cap_reached"
-            if code:
-                skipped.append((candidate.offer, code))
-            else:
-                able.append(candidate)
-        return _left(able, left.skipped + tuple(skipped)) if skipped else left
+        stopped: dict[int, str] = {}
+        for nth, prefix, gate in left.more:
+            if nth not in stopped and (code := gate.beyond_facts(visit)):
+                stopped[nth] = prefix + code
+        if exhausted:
+            for nth, candidate in enumerate(left.able):
+                if candidate.offer in exhausted:
+                    stopped.setdefault(nth, "cap_reached")
+        if not stopped:
+            return left
+        able = [candidate for nth, candidate in enumerate(left.able) if nth not in stopped]
+        skipped = tuple((left.able[nth].offer, code) for nth, code in sorted(stopped.items()))
+        return _left(able, left.skipped + skipped)
 
 
 def _left(able: list[_Candidate], skipped: Skipped) -> _Left[_Candidate]:
-    return _Left(tuple(able), sum(candidate.weight for candidate in able), skipped)
+    more = tuple(
+        (nth, prefix, gate) for nth, candidate in enumerate(able) for prefix, gate in candidate.gates if gate.has_more
+    )
+    return _Left(tuple(able), sum(candidate.weight for candidate in able), skipped, more)
 
 
 def user_key(by: str, visit: Visit, user_agent: bytes) -> int:

@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from waypost.catalog.model import Facet, Schedule, Targeting
 from waypost.errors import WaypostError
 from waypost.macros.expression import Expression, compile_expression, has_form
@@ -50,35 +52,24 @@ def skip_meaning(code: str) -> str:
     return f"{text} (the link's rule)" if name != code else text
 
 
-class Visit:
+class Visit(msgspec.Struct, gc=False, eq=False):
     """What is known of a click before it is placed. `facts` are the engine's; `returning` as far as a door can know."""
 
-    __slots__ = ("_click_names", "_parameters", "address", "facts", "ms", "query", "returning")
-
-    def __init__(
-        self,
-        ms: int,
-        address: str,
-        facts: dict[str, str],
-        query: bytes,
-        returning: bool = False,
-        click_names: Mapping[str, str] = _NO_NAMES,
-    ) -> None:
-        self.ms = ms
-        self.address = address
-        self.facts = facts
-        self.query = query
-        self.returning = returning
-        self._parameters: dict[str, str] | None = None
-        self._click_names = click_names
+    ms: int
+    address: str
+    facts: dict[str, str]
+    query: bytes
+    returning: bool = False
+    click_names: Mapping[str, str] = _NO_NAMES
+    _parameters: dict[str, str] | None = None
 
     @property
     def parameters(self) -> dict[str, str]:
         """The query's, with our names beside the partner's; decoded when first asked for."""
         if self._parameters is None:
             self._parameters = decode_pairs(self.query)
-            if self._click_names:
-                add_ours(self._parameters, self._click_names)
+            if self.click_names:
+                add_ours(self._parameters, self.click_names)
         return self._parameters
 
     def value(self, name: str) -> str:

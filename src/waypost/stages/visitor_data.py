@@ -26,9 +26,20 @@ _FROM_ADDRESS = frozenset(("region", "city", "isp"))
 _FROM_USER_AGENT = frozenset(("brand", "os", "os_version", "browser", "browser_version"))
 
 
-def user_key(address: str, user_agent: bytes, key: bytes) -> bytes:
-    """What tells visitors apart for as long as `key` is kept, and names nobody."""
-    return blake2b(address.encode() + b"\0" + user_agent, digest_size=HASH_BYTES, key=key).digest()
+class UserHash:
+    """Makes what tells visitors apart for as long as `key` is kept, and names nobody."""
+
+    __slots__ = ("_begin", "key")
+
+    def __init__(self, key: bytes) -> None:
+        self.key = key
+        self._begin = blake2b(digest_size=HASH_BYTES, key=key).copy  # the key is taken in once, not once a visitor
+
+    def of(self, address: str, user_agent: bytes) -> bytes:
+        """The visitor's key."""
+        hashed = self._begin()
+        hashed.update(b"%b\0%b" % (address.encode(), user_agent))
+        return hashed.digest()
 
 
 def kept_address(address: str, how: str, key: bytes) -> str:
@@ -111,13 +122,13 @@ def kept_facts(facts: dict[str, str], privacy: Privacy) -> dict[str, str]:
 
 def has_visitor_data(query: bytes) -> bool:
     """Whether the query may carry what `kept_query` would cut; quick, and right whenever it says no."""
-    lowered = query.lower()
+    find = query.lower().find  # `in` is slower: it asks first whether it was given a number
     return (
-        b"ip=" in lowered
-        or b"ua=" in lowered
-        or b"agent=" in lowered
-        or b"rer=" in lowered
-        or (b"%" in lowered and _ESCAPED_NAME(lowered) is not None)
+        find(b"ip=") >= 0
+        or find(b"ua=") >= 0
+        or find(b"agent=") >= 0
+        or find(b"rer=") >= 0
+        or (find(b"%") >= 0 and _ESCAPED_NAME(query) is not None)
     )
 
 

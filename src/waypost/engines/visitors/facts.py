@@ -39,11 +39,18 @@ class LocalVisitors:
 
     def facts(self, address: str, user_agent: bytes, languages: bytes) -> dict[str, str]:
         """See the port."""
-        found = self._agents.get(user_agent[:USER_AGENT_BYTES_MAX]).copy()
+        # Most are in the younger half of what is remembered, and looked up there without a call.
+        user_agent = user_agent[:USER_AGENT_BYTES_MAX]
+        agent = self._agents.young.get(user_agent) or self._agents.get(user_agent)
         if self._files:
-            found.update(self._addresses.get(address))
-        if languages and (language := self._languages.get(languages[:_LANGUAGE_BYTES_MAX])):
-            found["language"] = language
+            addresses = self._addresses
+            found = agent | (addresses.young.get(address) or addresses.get(address))
+        else:
+            found = agent.copy()
+        if languages:
+            languages = languages[:_LANGUAGE_BYTES_MAX]
+            if language := self._languages.young.get(languages) or self._languages.get(languages):
+                found["language"] = language
         return found
 
     def refresh(self) -> None:

@@ -1,0 +1,124 @@
+"""Header lines that were read before: the head of a GET without a body, line by line, without the parser.
+
+What the parser makes of a header line hangs on that line alone, but for the few that say how the message goes on. A
+browser's lines are those of many others; only a few (the address behind a proxy, a referrer) are its own. So a line
+that was read once is looked up whole, and its own are read in two steps. What is not utterly ordinary is the parser's
+to judge: lines about the connection or a body, odd bytes, values that are empty. Why: docs/decisions/0028.
+
+Owns: which headers a door wants, and the memory of lines, which is the door's and bounded. Reads and writes nothing
+else. Never keeps a line that has a secret, or that is one visitor's own.
+"""
+
+from waypost.doors.proxies import HEADERS as PROXY_HEADERS
+
+LINES_MAX = 8192
+LINE_BYTES_MAX = 512  # a longer line is read each time
+NAMES_MAX = 1024
+_SHARED = frozenset(  # wanted, and the same for many requests
+    (
+        b"user-agent",
+        b"host",
+        b"accept-language",
+        b"connection",
+        b"content-type",
+        b"origin",
+        b"purpose",
+        b"sec-purpose",
+        b"x-moz",
+    )
+)
+WANTED = _SHARED | frozenset(
+    (
+        b"referer",
+        b"expect",
+        b"content-length",
+        *PROXY_HEADERS,
+        b"if-none-match",
+        b"authorization",
+        b"waypost-token",
+        b"waypost-advertiser",
+        b"waypost-test",
+        b"idempotency-key",
+        b"content-encoding",
+        b"webhook-id",
+        b"webhook-timestamp",
+        b"webhook-signature",
+    )
+)
+_OWN = frozenset(  # not wanted, and another with each visitor or request
+    (b"cookie", b"x-request-id", b"x-correlation-id", b"traceparent", b"x-real-ip", b"cf-connecting-ip", b"cf-ray")
+)
+_OF_MESSAGE = frozenset(  # the parser's
+    (b"content-length", b"transfer-encoding", b"upgrade", b"expect", b"proxy-connection", b"trailer", b"te")
+)
+_CONNECTION, _STAYS = b"connection", b"keep-alive"  # what HTTP/1.1 does anyway
+_TOKEN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"  # further ones are the parser's to judge
+_TEXT = bytes((9, *range(32, 127), *range(128, 256)))
+_UNWANTED = (b"", b"")
+
+
+class KnownLines:
+    """`read` is on the hottest way of a door."""
+
+    __slots__ = ("_also", "_lines", "_names")
+
+    def __init__(self) -> None:
+        self._also: frozenset[bytes] = frozenset()
+        self._lines: dict[bytes, tuple[bytes, bytes]] = {}  # name and value; both empty where nobody wants it
+        self._names: dict[bytes, tuple[bytes, bool]] = {}  # as it is written: in lower case if wanted; is it shared
+
+    def forget(self, also: frozenset[bytes]) -> None:
+        """Forgets all; `also` are wanted from now on beside those that always are."""
+        self._lines.clear()
+        self._names.clear()
+        self._also = also
+
+    def read(self, rest: bytes) -> tuple[dict[bytes, bytes], bool] | None:
+        """The wanted headers of a request, `rest` of which begins behind the target, and whether all of its lines were
+        known; None if the parser must be asked, be it that it is not one whole request."""
+        lines = rest.split(b"\r\n")
+        if len(lines) < 3 or lines[0] != b"HTTP/1.1" or lines[-1] or lines[-2]:
+            return None
+        headers: dict[bytes, bytes] = {}
+        find = self._lines.get
+        are_known = True
+        for line in lines[1:-2]:
+            found = find(line)
+            if found is None:
+                found = self._read_line(line)
+                if found is None:
+                    return None
+                are_known = False
+                if found[0] in PROXY_HEADERS and found[0] in headers:  # each proxy may have added a line of its own
+                    found = found[0], headers[found[0]] + b"," + found[1]
+            name, value = found
+            if name:
+                headers[name] = value
+        return headers, are_known
+
+    def _read_line(self, line: bytes) -> tuple[bytes, bytes] | None:
+        name, _, value = line.partition(b":")
+        known = self._names.get(name) or self._know_name(name)
+        value = value.strip(b" \t")
+        if known is None or not value or value.translate(None, _TEXT):
+            return None
+        wanted, is_shared = known
+        if wanted == _CONNECTION and value.lower() != _STAYS:
+            return None
+        found = (wanted, value) if wanted else _UNWANTED
+        if is_shared and len(line) <= LINE_BYTES_MAX:
+            if len(self._lines) >= LINES_MAX:
+                self._lines.clear()
+            self._lines[line] = found
+        return found
+
+    def _know_name(self, name: bytes) -> tuple[bytes, bool] | None:
+        lower = name.lower()
+        if not name or name.translate(None, _TOKEN) or lower in _OF_MESSAGE:
+            return None
+        if len(self._names) >= NAMES_MAX:
+            self._names.clear()
+        is_wanted = lower in WANTED or lower in self._also
+        is_shared = lower in _SHARED if is_wanted else lower not in _OWN
+        known = self._names[name] = (lower if is_wanted else b"", is_shared)
+        return known

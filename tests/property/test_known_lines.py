@@ -1,0 +1,92 @@
+"""Heads that are read line by line lead to what the parser makes of them, whatever their lines are."""
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from support.parsed import Recorder, Wire
+from waypost.doors import known_lines
+
+NAMES = [
+    *(name for name in sorted(known_lines.WANTED)),
+    b"User-Agent", b"HOST", b"X-Forwarded-For", b"Forwarded", b"Referer", b"Cookie", b"Accept", b"X-Other",
+    b"Connection", b"Content-Length", b"Transfer-Encoding", b"Upgrade", b"Expect", b"Proxy-Connection", b"Keep-Alive",
+    b"Trailer", b"Te", b"X-Also", b"", b" ", b"Bad Name", b"bad\x00", b"a!b", b"a|b", b"(x)", b"a\xe9",
+]  # fmt: skip
+VALUES = [
+    b"go.example", b"keep-alive", b"Keep-Alive", b"close", b"upgrade", b"keep-alive, close", b"0", b"3", b"chunked",
+    b"identity", b"h2c", b"100-continue", b"198.51.100.7", b"10.0.0.1, 198.51.100.7", b"", b" ", b"\t", b"a\tb",
+    b"trailing \t", b"\x7f", b"caf\xc3\xa9", b"a\x00b", b"a\rb", b"a\nb", b"de-DE,de;q=0.9", b"x" * 600,
+]  # fmt: skip
+lines = st.one_of(
+    st.tuples(
+        st.sampled_from(NAMES), st.sampled_from([b": ", b":", b":  ", b" : ", b":\t", b""]), st.sampled_from(VALUES)
+    ),
+    st.tuples(st.sampled_from(NAMES), st.just(b": "), st.binary(max_size=6)),
+    st.tuples(st.sampled_from([b"Host", b"User-Agent", b"X-Other"]), st.just(b": "), st.sampled_from(VALUES[:1])),
+    st.tuples(st.sampled_from([b"", b" ", b"\t"]), st.just(b""), st.sampled_from(VALUES)),
+).map(b"".join)
+ends = st.sampled_from([b"\r\n"] * 12 + [b"\n", b"\r", b"\r\n\r\n", b"\r\r\n"])
+heads = st.lists(st.tuples(lines, ends).map(b"".join), max_size=5).map(b"".join)
+requests = st.tuples(
+    st.sampled_from([b"GET"] * 8 + [b"HEAD", b"POST"]),
+    st.sampled_from([b"/c/demo?sub1=a", b"/postback?token=x", b"/c/x?a=\x01"]),
+    st.tuples(
+        st.sampled_from([b"HTTP/1.1\r\n"] * 8 + [b"HTTP/1.0\r\n", b"HTTP/1.1\n", b"HTTP/1.1 \r\n"]),
+        heads,
+        st.sampled_from([b"\r\n"] * 8 + [b"\r\n\r\n", b"", b"\n", b"\r\nabc"]),
+    ).map(b"".join),
+).map(b" ".join)
+
+
+def _run(parts: list[bytes], *, knows: bool) -> tuple[object, ...]:
+    door = Recorder(knows=knows, proxies=["192.0.2.0/24"])
+    door.wanted_headers = frozenset([b"x-also"])
+    if knows:
+        door.known_heads.forget(door.wanted_headers)
+    connection, wire = door.connect()
+    for part in parts:
+        connection.data_received(part)
+        door.turn()
+    return door.requests, door.noted, wire.written, wire.is_over
+
+
+@settings(max_examples=400)
+@given(st.lists(requests, min_size=1, max_size=4).flatmap(lambda all_: st.permutations(all_ + all_[:1])))
+@example([b"GET /c/x HTTP/1.1\r\nHost: d\r\nX-Forwarded-For: 10.0.0.1\r\nX-Forwarded-For: 198.51.100.7\r\n\r\n"] * 2)
+@example([b"GET /c/x HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"] * 2)
+@example([b"GET /c/x HTTP/1.1\r\nHost: d\r\n folded\r\n\r\n"] * 2)
+@example([b"GET /c/x HTTP/1.1\r\n\r\n"] * 2)
+def test_known_lines_change_nothing(parts: list[bytes]) -> None:
+    assert _run(list(parts), knows=True) == _run(list(parts), knows=False)
+
+
+def test_a_visitors_head_passes_by_the_parser_whoever_it_is() -> None:
+    door = Recorder(proxies=["192.0.2.0/24"])
+    connection, _ = door.connect(Wire(("192.0.2.7", 40000)))
+    for nth in range(3):
+        connection.data_received(
+            b"GET /c/demo?n=%d HTTP/1.1\r\nHost: d\r\nConnection: keep-alive\r\nUser-Agent: Browser %d\r\n"
+            b"X-Forwarded-For: 198.51.100.%d\r\nCookie: a=%d\r\n\r\n" % (nth, nth, nth, nth)
+        )
+        door.turn()
+    assert connection._parser is None
+    assert [address for *_, address in door.requests] == ["198.51.100.0", "198.51.100.1", "198.51.100.2"]
+    assert [headers[b"user-agent"] for _, _, headers, *_ in door.requests] == [b"Browser %d" % n for n in range(3)]
+
+
+def test_what_is_a_visitors_own_or_secret_is_not_kept_and_the_memory_is_bounded() -> None:
+    known = known_lines.KnownLines()
+    for nth in range(known_lines.LINES_MAX + 100):
+        read = known.read(
+            b"HTTP/1.1\r\nUser-Agent: Browser %d\r\nX-Forwarded-For: 198.51.100.7\r\nReferer: http://a/\r\n"
+            b"Cookie: a=1\r\n"
+            b"Authorization: Bearer s3cret\r\nWaypost-Token: s3cret\r\nX-Line-%d: 1\r\n\r\n" % (nth, nth)
+        )
+        assert read is not None and read[0][b"authorization"] == b"Bearer s3cret"
+    assert 0 < len(known._lines) <= known_lines.LINES_MAX
+    assert 0 < len(known._names) <= known_lines.NAMES_MAX
+    assert not any(b"s3cret" in line or b"198.51" in line or b"a=1" in line or b"//a" in line for line in known._lines)
+    known.forget(frozenset([b"x-line-1"]))
+    assert not known._lines
+    assert known.read(b"HTTP/1.1\r\nX-Line-1: yes\r\n\r\n") == ({b"x-line-1": b"yes"}, False)
+    assert not known._lines  # a wanted header that is not known to be the same for many is not kept
