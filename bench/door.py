@@ -119,11 +119,20 @@ def cpu_s(pid: int) -> float:
 
 
 def load(
-    port: int, path: str, connections: int, seconds: float, pid: int, *, scheme: str = "http", close: bool = False
+    port: int,
+    path: str,
+    connections: int,
+    seconds: float,
+    pid: int,
+    *,
+    scheme: str = "http",
+    close: bool = False,
+    script: Path | None = None,
 ) -> Result:
-    """One round of wrk; with `close` each call has a connection of its own."""
+    """One round of wrk, with a script of its own or without; with `close` each call has a connection of its own."""
     before = cpu_s(pid)
     headers = ("-H", "Connection: close") if close else ()
+    headers += ("-s", str(script)) if script is not None else ()
     output = subprocess.run(
         [
             *("taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"),

@@ -36,6 +36,7 @@ class Bench(NamedTuple):
 
 BENCHES = (
     Bench("door", (), ("--seconds", "1", "--rounds", "1", "--connections", "64"), ("nginx", "wrk", "taskset")),
+    Bench("batches", (), ("--seconds", "1", "--rounds", "1"), ("wrk", "taskset")),
     Bench("clicks", (), ("--seconds", "1", "--rounds", "1", "--warm", "3"), ("nginx", "wrk", "taskset")),
     Bench("courier", (), ("--count", "10000", "--rounds", "1"), ("nginx", "taskset")),
     Bench("pipeline", (), ("--clicks", "50000", "--calls", "10000")),
@@ -62,6 +63,8 @@ MARKS = {
     "door: postback, 64 connections": Mark("ratio", 0.45, "0.45 of nginx"),
     "door: postback, 256 connections": Mark("ratio", 0.60, "0.60 of nginx"),
     "door: postback, open loop at half the best rate, p99": Mark("figure", 5, "5 ms at most", at_most=True),
+    "batches: JSON lines, 100 a request": Mark("ratio", 2, "2 × single calls"),
+    "batches: gRPC stream, 100 a message": Mark("ratio", 2, "2 × single calls"),
     "courier: 50 lanes, 200 in flight": Mark("ratio", 0.25, "0.25 of libcurl"),
     "courier: 50 lanes, 1000 in flight": Mark("ratio", 0.25, "0.25 of libcurl"),
     "rules: 10,000 of one partner, facts repeat": Mark("ratio", 0.67, "1.5 x the time"),

@@ -8,6 +8,7 @@ The messages: `proto/waypost.proto`. Why so: docs/decisions/0024-many-calls-at-o
 """
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -41,6 +42,7 @@ _KEEPALIVE_MS, _KEEPALIVE_TIMEOUT_MS = 30_000, 10_000  # so a client that is gon
 _METADATA = ("waypost-token", "authorization", "waypost-advertiser")
 _ACCEPTED = b"\n\x13\n\x11r%016x"  # `Answers` with one `Answer` that has a receipt; several are several, joined
 _TOO_LONG = bad_line("line_too_long")
+_is_plain = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch  # needs no encoding
 _STATUS = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     403: grpc.StatusCode.UNAUTHENTICATED,
@@ -329,8 +331,9 @@ def arrival_of(headers: Mapping[bytes, bytes], address: str, *, test: bool) -> A
 
 def query_of(conversion: Conversion) -> bytes:
     """A conversion as the query string that it would be as a call: what is empty is left out."""
+    is_plain = _is_plain
     parts = [
-        f"{name}={value if value.isalnum() else quote(value, safe='')}"
+        f"{name}={value if is_plain(value) else quote(value, safe='')}"
         for name, value in (
             ("click_id", conversion.click_id),
             ("goal", conversion.goal),
