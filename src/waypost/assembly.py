@@ -238,7 +238,7 @@ def build_door(
         clock=clock,
         stats=stats,
         positions=FilePositions(layout.positions),
-        visitors=LocalVisitors(settings.visitors, stats),
+        visitors=LocalVisitors(settings.visitors, stats, layout.geo),
         visitor_keys=FileVisitorKeys(layout.visitor_keys),
         board=FileBoard(layout.board),
         grpc_address=grpc_address,

@@ -85,6 +85,11 @@ class Layout:
         return self.root / "refusals"
 
     @property
+    def geo(self) -> Path:
+        """Copies of the geo files in use: the operator's may be written over while doors have them mapped."""
+        return self.root / "geo"
+
+    @property
     def run(self) -> Path:
         """What living processes publish: `ROLE.json` snapshots, pids."""
         return self.root / "run"

@@ -121,6 +121,33 @@ def test_a_file_that_is_not_valid_is_refused_once_and_the_old_one_stays(tmp_path
     assert visitors.facts("192.0.2.8", b"", b"")["country"] == "AT"
 
 
+def test_a_file_that_is_written_over_in_place_changes_under_nobody(tmp_path: Path) -> None:
+    file, copies = tmp_path / "city.mmdb", tmp_path / "copies"
+    write_geo_file(file)
+    doors = [GeoFile(file, copies) for _ in range(2)]
+    assert [door.refresh() for door in doors] == [True, True]
+    (first,) = copies.iterdir()  # one for both
+    with file.open("r+b") as stream:
+        stream.write(bytes(file.stat().st_size))
+    assert [door.look("192.0.2.7")["city"]["names"]["en"] for door in doors] == ["Berlin", "Berlin"]
+    with pytest.raises(WaypostError):
+        doors[0].refresh()
+    assert doors[0].look("192.0.2.7") and list(copies.iterdir()) == [first]  # no copy of what is refused
+    write_geo_file(file, {"192.0.2.0/24": city("AT")})
+    assert [door.refresh() for door in doors] == [True, True]
+    assert {door.look("192.0.2.7")["country"]["iso_code"] for door in doors} == {"AT"}
+    (second,) = copies.iterdir()
+    assert second != first
+
+
+def test_without_room_for_a_copy_the_file_itself_is_read(tmp_path: Path) -> None:
+    file, copies = tmp_path / "city.mmdb", tmp_path / "copies"
+    write_geo_file(file)
+    copies.write_text("no folder")
+    found = GeoFile(file, copies)
+    assert found.refresh() is True and found.look("192.0.2.7")["city"]["names"]["en"] == "Berlin"
+
+
 def test_a_file_that_is_not_there_is_said_once_and_taken_when_it_comes(tmp_path: Path) -> None:
     file = GeoFile(tmp_path / "city.mmdb")
     with pytest.raises(WaypostError, match="no such file"):

@@ -23,9 +23,10 @@ _INTERNED_MAX = 100_000
 class LocalVisitors:
     """A `ports.visitors.Visitors`. `refresh` runs beside the loop, everything else on it."""
 
-    def __init__(self, settings: VisitorSettings, stats: Stats) -> None:
+    def __init__(self, settings: VisitorSettings, stats: Stats, copies: Path | None = None) -> None:
+        """`copies` is where the files are copied to before they are mapped; without it they are mapped themselves."""
         self._files = {
-            name: GeoFile(Path(file))
+            name: GeoFile(Path(file), copies)
             for name, file in (("city", settings.city_file), ("isp", settings.isp_file))
             if file
         }

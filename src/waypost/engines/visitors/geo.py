@@ -1,14 +1,17 @@
 """Geo files: MMDB databases that say of an address where it is and whose network it belongs to.
 
-Owns: opening, proving and replacing one file. Reads the file (memory-mapped, shared by all doors of a machine); writes
-nothing. Replace a file by renaming a new one over it, as the vendors' updaters do: one that is written over in place
-changes under its readers. Never keeps what it was asked for.
+Owns: opening, proving and replacing one file. Reads the file; writes a copy of it, which is what all doors of a machine
+map together: a mapped file that is written over in place (`cp new.mmdb city.mmdb`) kills whoever reads it (SIGBUS), and
+that would be all doors at once. Never keeps what it was asked for.
 
 Records of MaxMind's GeoIP2 and GeoLite2 (City, Country, ISP, ASN) and of files with the same or a flat form.
 """
 
 import contextlib
+import os
+import shutil
 from datetime import UTC, datetime
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,10 +32,11 @@ class _Stamp(NamedTuple):
 
 
 class GeoFile:
-    """One MMDB file, as it stood when it was last found valid."""
+    """One MMDB file, as it stood when it was last found valid. Without a folder for `copies` it is mapped itself."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, copies: Path | None = None) -> None:
         self.file = file
+        self._copies = copies
         self._stamp: _Stamp | None = None
         self._refused: _Stamp | None = None
         self._reader: maxminddb.Reader | None = None
@@ -63,15 +67,47 @@ class GeoFile:
             return False
         if stamp in (self._stamp, self._refused):
             return False
+        mapped = self._copied(stamp)
         try:
-            reader = _opened(self.file, stamp.size)
+            reader = _opened(mapped, mapped.stat().st_size)
         except (OSError, ValueError, KeyError, TypeError, maxminddb.InvalidDatabaseError) as error:
             self._refused = stamp
+            if mapped != self.file:
+                mapped.unlink(missing_ok=True)
             raise WaypostError("bad_geo_file", str(error) or type(error).__name__, place=str(self.file)) from error
+        self._tidy(mapped)
         self._stamp, self._reader = stamp, reader  # the old one is unmapped when its last look-up has ended
         self.built_s = int(reader.metadata().build_epoch)
         self.built = datetime.fromtimestamp(self.built_s, UTC).strftime("%Y%m%d")
         return True
+
+    def _copied(self, stamp: _Stamp) -> Path:
+        """The copy of the file as it is, made unless another door has; the file itself if there is no room for one."""
+        if self._copies is None:
+            return self.file
+        name = f"{self._copy_name}{stamp.inode:x}-{stamp.size:x}-{stamp.mtime_ns:x}.mmdb"
+        copy, aside = self._copies / name, self._copies / f".{name}.{os.getpid()}"
+        try:
+            self._copies.mkdir(parents=True, exist_ok=True)
+            if not copy.exists():
+                shutil.copyfile(self.file, aside)
+                aside.rename(copy)
+        except OSError:
+            with contextlib.suppress(OSError):
+                aside.unlink()
+            return self.file
+        return copy
+
+    @property
+    def _copy_name(self) -> str:
+        """What the names of this file's copies begin with."""
+        return blake2b(str(self.file).encode(), digest_size=6).hexdigest() + "-"
+
+    def _tidy(self, kept: Path) -> None:
+        """Removes the other copies; who has one mapped keeps it."""
+        for copy in self._copies.glob(f"{self._copy_name}*.mmdb") if self._copies is not None else ():
+            if copy != kept:
+                copy.unlink(missing_ok=True)
 
     def _now(self) -> _Stamp | None:
         with contextlib.suppress(OSError):
