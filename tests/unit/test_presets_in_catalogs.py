@@ -4,6 +4,7 @@ import pytest
 
 from support.catalog_text import SETTINGS, compiled, errors
 from waypost.catalog.compile import compile_catalog
+from waypost.catalog.preset import read_preset
 from waypost.catalog.presets import Shelf
 
 GOALS = """
@@ -115,8 +116,8 @@ def test_other_shelves_can_be_given() -> None:
         "title: T\nkind: tracker\nsource: published definition\nseen: 2026-01-01\n"
         "partner:\n  postbacks: [{get: 'https://h.example/?c={nope}'}]\nexample: {sends: []}\n"
     )
-    shelf = Shelf(("mine",), {"mine": body}.__getitem__)
+    shelf = Shelf(("mine",), lambda name: read_preset(name, body))
     with pytest.raises(Exception, match=r"c\.yaml:5: .*macro_unknown.*\(preset mine, line 6\)"):
         compile_catalog([("c.yaml", partner("preset: mine"))], SETTINGS, shelf)
     with pytest.raises(ValueError, match="no_such"):
-        Shelf(("x",), lambda name: "no_such: 1\nkind: tracker\nsource: s\ntitle: t\nseen: d\n").preset("x")
+        read_preset("x", "no_such: 1\nkind: tracker\nsource: s\ntitle: t\nseen: d\n")

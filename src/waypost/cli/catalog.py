@@ -1,22 +1,16 @@
 """`waypost catalog`: check, diff, apply and test a catalog.
 
-Owns: how answers and errors are printed, in text and in JSON, and the exit code: 0 right, 1 refused, 2 wrong usage.
-Never decides what is right: `catalog/` does; never writes but through the engine.
+Owns: these commands' answers, and the exit code: 0 right, 1 refused, 2 wrong usage. How errors are printed is in
+`reporting.py`. Never decides what is right: `catalog/` does; never writes but through the engine.
 """
 
-import json
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 
-from waypost.catalog.problems import CatalogError, CatalogErrors
-from waypost.errors import WaypostError
+from waypost.cli.reporting import Format, FormatOption, print_answer, reporting
 from waypost.layout import Layout
 from waypost.settings import Settings, load_settings
 
@@ -28,16 +22,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Check, compare and apply a catalog.")
 
 
-class Format(StrEnum):
-    """How answers are printed."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
 CatalogPath = Annotated[Path, typer.Argument(metavar="PATH", help="A YAML file, or a folder of them.")]
 DataFolder = Annotated[Path, typer.Option("--data", help="The data folder.")]
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
 SkipSecrets = Annotated[bool, typer.Option("--skip-secrets", help="Do not read what env: and file: tokens refer to.")]
 
 
@@ -51,7 +37,7 @@ def check(
 ) -> None:
     """Say everything that is wrong with a catalog, or that it is right; and what is right and yet unlikely to be meant
     (docs/catalog.md). Changes nothing."""
-    with _reporting(path, format):
+    with reporting(path, format):
         from waypost import assembly
         from waypost.catalog.doubts import doubts_about
 
@@ -64,7 +50,7 @@ def check(
         if doubts:
             lines.append("1 doubt" if len(doubts) == 1 else f"{len(doubts)} doubts")
         answer = {"ok": not (strict and doubts), "counts": counts, "doubts": [_doubt_json(path, one) for one in doubts]}
-        _answer(format, answer, lambda: "\n".join([head, *lines]))
+        print_answer(format, answer, lambda: "\n".join([head, *lines]))
         if strict and doubts:
             raise typer.Exit(1)
 
@@ -72,7 +58,7 @@ def check(
 @app.command()
 def diff(data: DataFolder, path: CatalogPath, format: FormatOption = Format.TEXT) -> None:
     """Say what would change against the catalog in force. Changes nothing."""
-    with _reporting(path, format):
+    with reporting(path, format):
         from waypost import assembly
         from waypost.catalog.diff import diff_catalogs
 
@@ -81,7 +67,7 @@ def diff(data: DataFolder, path: CatalogPath, format: FormatOption = Format.TEXT
         version, before = _in_force(Layout(data), settings)
         changes = diff_catalogs(before, after)
         answer = {"ok": True, "version": version, "changes": [msgspec.to_builtins(change) for change in changes]}
-        _answer(format, answer, lambda: _diff_text(version, changes))
+        print_answer(format, answer, lambda: _diff_text(version, changes))
 
 
 @app.command()
@@ -89,7 +75,7 @@ def apply(
     data: DataFolder, path: CatalogPath, format: FormatOption = Format.TEXT, skip_secrets: SkipSecrets = False
 ) -> None:
     """Make a catalog the one in force; running roles load it by themselves. A wrong one changes nothing."""
-    with _reporting(path, format):
+    with reporting(path, format):
         from waypost import assembly
 
         layout = assembly.make_data_folder(data)
@@ -97,7 +83,7 @@ def apply(
         applied = assembly.apply_catalog_with_journal(path, layout, settings, secrets=not skip_secrets)
         what = "is in force" if applied.changed else "was in force already, nothing changed"
         answer = {"ok": True, **msgspec.to_builtins(applied)}
-        _answer(format, answer, lambda: f"catalog version {applied.version} {what}: {_counted(applied.counts)}")
+        print_answer(format, answer, lambda: f"catalog version {applied.version} {what}: {_counted(applied.counts)}")
 
 
 @app.command()
@@ -112,7 +98,7 @@ def test(
 ) -> None:
     """Run a catalog's cases: what clicks and postbacks come to, down to the bytes that partners are sent. Sends
     nothing, reads no secret. Exits 1 if one comes out otherwise than it says."""
-    with _reporting(catalog, format):
+    with reporting(catalog, format):
         from waypost import assembly
         from waypost.cli.case_report import case_report, report_json
 
@@ -120,7 +106,7 @@ def test(
         results = assembly.run_cases(catalog, files or [], settings)
         folder = catalog if catalog.is_dir() else catalog.parent
         wrong = sum(bool(result.problems) for result in results)
-        _answer(format, report_json(results, folder), lambda: case_report(results, folder))
+        print_answer(format, report_json(results, folder), lambda: case_report(results, folder))
         if wrong:
             raise typer.Exit(1)
 
@@ -169,49 +155,3 @@ def _diff_text(version: int, changes: "list[Change]") -> str:
 
 def _counted(counts: Any) -> str:
     return ", ".join(f"{count} {kind if count != 1 else kind.removesuffix('s')}" for kind, count in counts.items())
-
-
-def _answer(format: Format, answer: dict[str, Any], text: Callable[[], str]) -> None:
-    typer.echo(json.dumps(answer, ensure_ascii=False) if format is Format.JSON else text())
-
-
-@contextmanager
-def _reporting(path: Path, format: Format) -> Iterator[None]:
-    """Prints coded errors, each with its place, and ends with 1."""
-    try:
-        yield
-    except WaypostError as error:
-        errors = error.errors if isinstance(error, CatalogErrors) else (error,)
-        more = error.more if isinstance(error, CatalogErrors) else 0
-        if format is Format.JSON:
-            answer = {"ok": False, "errors": [_error_json(path, one) for one in errors], "more": more}
-            typer.echo(json.dumps(answer, ensure_ascii=False))
-        else:
-            for one in errors:
-                typer.echo(_error_text(path, one), err=True)
-            total = len(errors) + more
-            shown = f", the first {len(errors)} shown" if more else ""
-            typer.echo(f"{total} {'error' if total == 1 else 'errors'}{shown}", err=True)
-        sys.stdout.flush()
-        raise typer.Exit(1) from error
-
-
-def _error_text(path: Path, error: WaypostError) -> str:
-    place = f"{_shown(path, error)}: " if error.place else ""
-    return f"{place}{error.detail} [{error.code}] ({error.hint})"
-
-
-def _shown(path: Path, error: WaypostError) -> str:
-    """The place as the user can open it: the catalog's own names are relative to what was given."""
-    if not isinstance(error, CatalogError):
-        return error.place
-    return str((path if path.is_dir() else path.parent) / error.place)
-
-
-def _error_json(path: Path, error: WaypostError) -> dict[str, Any]:
-    answer: dict[str, Any] = {"code": error.code, "place": _shown(path, error), "detail": error.detail}
-    if isinstance(error, CatalogError):
-        file, _, line = _shown(path, error).rpartition(":")
-        answer |= {"file": file, "line": int(line), "field": error.field, "value": error.value}
-        answer["detail"] = error.message
-    return answer | {"hint": error.hint}

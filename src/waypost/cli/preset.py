@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from waypost.cli.reporting import Format, FormatOption, answer, reporting
+from waypost.cli.reporting import Format, FormatOption, print_answer, reporting
 from waypost.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, help="Ready-made integrations.")
@@ -30,7 +30,7 @@ def list_presets(
         from waypost.cli.preset_texts import list_json, list_text, presets_like
 
         found = presets_like(kind, search)
-        answer(format, list_json(found), lambda: list_text(found))
+        print_answer(format, list_json(found), lambda: list_text(found))
 
 
 @app.command()
@@ -40,7 +40,7 @@ def show(name: Name, base: Base = DOMAIN, format: FormatOption = Format.TEXT) ->
         from waypost.cli.preset_texts import preset_named, shown_json, shown_text
 
         preset = preset_named(name)
-        answer(format, shown_json(preset, base), lambda: shown_text(preset, base))
+        print_answer(format, shown_json(preset, base), lambda: shown_text(preset, base))
 
 
 @app.command()
@@ -85,4 +85,4 @@ def add(
             **urls_of(preset, base, called if offer else "LINK"),
         }
         text = "\n".join(f"{e.section}:\n{entry_text(e.name, e.entry)}" for e in entries)
-        answer(format, said, lambda: added_text(said, text))
+        print_answer(format, said, lambda: added_text(said, text))

@@ -27,7 +27,7 @@ class Format(StrEnum):
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the answer.")]
 
 
-def answer(format: Format, said: Any, text: Callable[[], str]) -> None:
+def print_answer(format: Format, said: Any, text: Callable[[], str]) -> None:
     """Prints an answer."""
     typer.echo(json.dumps(said, ensure_ascii=False) if format is Format.JSON else text())
 

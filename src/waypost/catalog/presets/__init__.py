@@ -15,27 +15,20 @@ ENDING = ".yaml"
 
 
 class Shelf(NamedTuple):
-    """Presets by name. `text_of` reads one's file; it is asked for names of `names` only."""
+    """Presets by name. `preset` reads one; it is asked for names of `names` only."""
 
     names: Collection[str]
-    text_of: Callable[[str], str]
-
-    def preset(self, name: str) -> Preset:
-        """The preset of this name, which must be one of `names`."""
-        return read_preset(name, self.text_of(name))
+    preset: Callable[[str], Preset]
 
 
 @cache
-def _shipped_names() -> tuple[str, ...]:
-    found = (file.name for file in files(__package__).iterdir())
-    return tuple(sorted(name.removesuffix(ENDING) for name in found if name.endswith(ENDING)))
-
-
-@cache
-def _shipped_text(name: str) -> str:
-    return files(__package__).joinpath(name + ENDING).read_text("utf-8")
-
-
 def shipped() -> Shelf:
     """The presets of this release."""
-    return Shelf(_shipped_names(), _shipped_text)
+    found = (file.name for file in files(__package__).iterdir())
+    names = tuple(sorted(name.removesuffix(ENDING) for name in found if name.endswith(ENDING)))
+    return Shelf(names, _shipped_preset)
+
+
+@cache
+def _shipped_preset(name: str) -> Preset:
+    return read_preset(name, files(__package__).joinpath(name + ENDING).read_text("utf-8"))
