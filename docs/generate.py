@@ -174,8 +174,8 @@ def aliases_page() -> str:
         "always; a name of a set that is also one of ours has the set's meaning. Own `parameters:`, `statuses:` and",
         "`click_names:` win, then the sets in their order. `KEY` is the advertiser's token; it may stand before each",
         "of the paths.\n",
-        "A set's facts are those of its sources. An id of the other tracker (of a campaign, an offer, a partner) means",
-        "what has that name in the catalog.",
+        "A set's facts are those of its sources; what of it they were seen to say, on 2026-11-21, stands beside them.",
+        "An id of the other tracker (of a campaign, an offer, a partner) means what has that name in the catalog.",
     ]
     for name, found in ALIAS_SETS.items():
         lines += [f"\n## `{name}`: {found.title}\n", "| of a call | there |", "|---|---|"]
@@ -185,6 +185,7 @@ def aliases_page() -> str:
         lines += ["", "| of a click | there |", "|---|---|"]
         lines += [f"| `{ours}` | {_listed(theirs)} |" for ours, theirs in _click_names(found.clicks).items()]
         lines += [f"| URL | `{found.click_path}` |", "", "Sources: " + ", ".join(f"<{url}>" for url in found.sources)]
+        lines[-1] += f". Seen there: {found.checked}."
     lines += [
         "\nAffise's status 5 (hold) is taken as pending until conversions can be held. Binom's statuses are free text:",
         "only the words of its own examples are here. Keitaro's `rebill` is a conversion of its own if it has a `tid`",

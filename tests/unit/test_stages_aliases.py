@@ -34,6 +34,7 @@ ALIASED = [
     ("tune", "transaction_id={id}&amount=20&adv_sub=ord-1&goal_id=deposit", {"sum": "20.00 USD", "txn_id": "ord-1"}),
     ("tune", "offer_id=26&transaction_id={id}", {"status": "approved", "txn_id": ""}),
     ("tune", "a=lsr&goal_id=sale&transaction_id={id}&payout=4", {"goal": "sale", "payout": "2.00 USD"}),
+    ("tune", "transaction_id={id}&status=rejected", {"status": "declined"}),
     ("voluum", "cid={id}&payout=2.5&txid=t&et=sale&currency=EUR", {"goal": "sale", "reported": "2.50 EUR"}),
     ("binom", "cnv_id={id}&payout=3&cnv_status=Hold&cnv_currency=eur", {"status": "pending", "reported": "3.00 EUR"}),
     ("binom", "cnv_id={id}&cnv_status=reject", {"status": "declined"}),

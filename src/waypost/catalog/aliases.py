@@ -12,7 +12,8 @@ from typing import NamedTuple
 class AliasSet(NamedTuple):
     """One system's words. `parameters`: our parameter → the names it has there; `clicks`: a click's name there → ours.
 
-    `paths` are those of its postback URLs; `click_path` is the form of its click URLs.
+    `paths` are those of its postback URLs; `click_path` is the form of its click URLs. `checked` says what of it the
+    sources were seen to say.
     """
 
     title: str
@@ -22,6 +23,7 @@ class AliasSet(NamedTuple):
     clicks: Mapping[str, str]
     click_path: str
     sources: tuple[str, ...]
+    checked: str
 
 
 def _numbered(theirs: str, count: int, *, first: int = 1) -> dict[str, str]:
@@ -50,6 +52,10 @@ ALIAS_SETS: Mapping[str, AliasSet] = {
             "https://docs.keitaro.io/en/campaigns-and-streams/campaign-parameters.html",
             "http://v7.help-legacy.keitaro.io/en/postbacks",
         ),
+        checked=(
+            "all but `sub_id`, `reject_status`, `trash_status`, `ignore` and a click's `utm_…`, which were not found "
+            "on the pages at hand"
+        ),
     ),
     "affise": AliasSet(
         title="Affise",
@@ -66,6 +72,7 @@ ALIAS_SETS: Mapping[str, AliasSet] = {
             "https://help-center.affise.com/en/articles/6475468-affise-postback-url-parameters",
             "https://affise.zendesk.com/hc/en-us/articles/115002634845-Affise-Affise",
         ),
+        checked="all but `clickId`",
     ),
     "tune": AliasSet(
         title="TUNE (HasOffers)",
@@ -76,7 +83,7 @@ ALIAS_SETS: Mapping[str, AliasSet] = {
             "txn_id": ("adv_sub",),
             "token": ("security_token",),
         },
-        statuses={},
+        statuses={"rejected": "declined"},
         paths=("/aff_lsr", "/aff_goal"),
         clicks={
             "aff_sub": "sub1",
@@ -90,7 +97,9 @@ ALIAS_SETS: Mapping[str, AliasSet] = {
             "https://support.tune.com/hc/en-us/articles/1500005236742-Customizing-a-Conversion-URL",
             "https://support.tune.com/hc/en-us/articles/1500005236722-Customizing-a-Partner-Tracking-Link",
             "https://support.tune.com/hc/en-us/articles/1500005236422-Generating-Tracking-Links",
+            "https://docs.tealium.com/server-side-connectors/tune-postback-tracking-connector/",
         ),
+        checked="all but `/aff_goal` and a click's `aff_unique…`",
     ),
     "voluum": AliasSet(
         title="Voluum",
@@ -104,6 +113,7 @@ ALIAS_SETS: Mapping[str, AliasSet] = {
             "https://doc.voluum.com/en/tracking_conversions_postback.html",
             "https://doc.voluum.com/en/passing_information_from_traffic_source.html",
         ),
+        checked="a call's names and path; not the form of a click's URL",
     ),
     "binom": AliasSet(
         title="Binom",
@@ -116,7 +126,9 @@ ALIAS_SETS: Mapping[str, AliasSet] = {
             "https://docs.binom.org/postback-url.php",
             "https://docs.binom.org/update-click-v2.php",
             "https://docs.binom.org/update-costs.php",
+            "https://docs.binom.org/payout-tracking-v2.php",
         ),
+        checked="all but the form of a click's URL",
     ),
     "redtrack": AliasSet(
         title="RedTrack",
@@ -129,6 +141,7 @@ ALIAS_SETS: Mapping[str, AliasSet] = {
             "https://help.redtrack.io/knowledgebase/kb/conversion-tracking/supported-dynamic-parameters",
             "https://docs.redtrack.io/knowledgebase/tracking-event-types/",
         ),
+        checked="`clickid`, the path and sub-ids; `sum`, `type` and `ref_id` in URLs that others publish for RedTrack",
     ),
 }
 
