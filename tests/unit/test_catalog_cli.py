@@ -89,13 +89,14 @@ def test_diff_and_apply(file: Path, tmp_path: Path) -> None:
     file.write_text(DESIGN.replace("1.20 USD", "1.30 USD"), "utf-8")
     code, out, _ = run("diff", "--data", data, file)
     assert out.splitlines() == [
-        "offer acme-vpn changed",
-        "  goals.install.payout: 1.20 USD → 1.30 USD",
+        "money",
+        "  offer acme-vpn: payout of goal install: 1.20 USD → 1.30 USD",
         "against catalog version 1: 1 changed",
     ]
     code, out, _ = run("diff", "--data", data, file, "--format", "json")
     (change,) = json.loads(out)["changes"]
     assert (change["kind"], change["name"], change["fields"][0]["after"]) == ("offer", "acme-vpn", "1.30 USD")
+    assert json.loads(out)["topics"] == {"money": ["offer acme-vpn: payout of goal install: 1.20 USD → 1.30 USD"]}
 
 
 def test_a_broken_catalog_is_not_applied(file: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from waypost.catalog.model import PostbackRule
 from waypost.errors import WaypostError
 from waypost.macros.syntax import Literal, every_node, parse
 
+STRUCK_OUT = "***"
 _SHORTEST = 6  # a shorter token may stand in a template by chance
 _NAMES = (
     r"(?:access|auth|api|app|postback|security|secure|secret|private|s2s|dev|verify|verification)[_-]?(?:token|key|secret)"
@@ -52,6 +53,11 @@ def secret_doubts(compiled: Compiled) -> Iterator[Doubt]:
             yield Doubt("secret_in_template", text.place, text.subject, f"has a secret of {leaked} in it")
         elif name := _written_out(text, literals):
             yield Doubt("secret_in_template", text.place, text.subject, f"`{name}` looks like a secret, written out")
+
+
+def without_secrets(template: str) -> str:
+    """A template as it may be shown: what looks like a secret in it is struck out."""
+    return _WRITTEN_OUT.sub(lambda found: found[0].replace(found["value"], STRUCK_OUT), template)
 
 
 def _texts(compiled: Compiled) -> Iterator[_Text]:

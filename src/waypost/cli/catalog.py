@@ -57,16 +57,19 @@ def check(
 
 @app.command()
 def diff(data: DataFolder, path: CatalogPath, format: FormatOption = Format.TEXT) -> None:
-    """Say what would change against the catalog in force. Changes nothing."""
+    """Say what would change against the catalog in force: in money, in who is told of what, in where clicks go.
+    Changes nothing."""
     with reporting(path, format):
         from waypost import assembly
         from waypost.catalog.diff import diff_catalogs
+        from waypost.catalog.diff_words import by_topic
 
         settings = load_settings(Layout(data).settings)
         after = assembly.check_catalog(path, settings, secrets=False)
         version, before = _in_force(Layout(data), settings)
         changes = diff_catalogs(before, after)
         answer = {"ok": True, "version": version, "changes": [msgspec.to_builtins(change) for change in changes]}
+        answer["topics"] = by_topic(changes)
         print_answer(format, answer, lambda: _diff_text(version, changes))
 
 
@@ -147,7 +150,9 @@ def _diff_text(version: int, changes: "list[Change]") -> str:
     against = f"catalog version {version}" if version else "no catalog in force yet"
     if not changes:
         return f"no difference to {against}"
-    lines = [str(change) for change in changes]
+    from waypost.catalog.diff_words import by_topic
+
+    lines = [line for topic, found in by_topic(changes).items() for line in (topic, *(f"  {one}" for one in found))]
     counted = {what: sum(change.what == what for change in changes) for what in ("added", "removed", "changed")}
     total = ", ".join(f"{count} {what}" for what, count in counted.items() if count)
     return "\n".join([*lines, f"against {against}: {total}"])
