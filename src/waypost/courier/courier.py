@@ -39,6 +39,8 @@ _WRITE_AGAIN_MS = 100  # pause before a commit that failed is tried again
 _READ_FRAMES_MAX = 5000  # of the own journal, at the start
 _LANES_SHOWN_MAX = 200
 _LOOK_AHEAD = 64  # postbacks taken in a cycle beyond what there is room for, to find other lanes
+# Names of their own: to find an enum's member takes long, and this is done for each send.
+_DELIVERED, _RETRY, _QUEUED = SendResult.DELIVERED, SendResult.RETRY, ItemState.QUEUED
 _STOPS = frozenset({"fenced", "store_out_of_order", "store_corrupt", "wire_version"})  # trying again cannot help
 
 _log = logger("courier")
@@ -244,7 +246,7 @@ class Courier:
             self._landed.append(landed)
             self._schedule.freed(lane)
             for outcome in landed.outcomes:
-                if outcome.result is SendResult.DELIVERED:
+                if outcome.result is _DELIVERED:
                     latency_ms = now_ms - post.accepted_ms
                     lane.delivered += 1
                     lane.latency.add(latency_ms)
@@ -252,7 +254,7 @@ class Courier:
                     values["courier_delivered"] += 1
                 else:
                     lane.failed += 1
-                    values["courier_retries" if outcome.result is SendResult.RETRY else "courier_given_up"] += 1
+                    values["courier_retries" if outcome.result is _RETRY else "courier_given_up"] += 1
         values["courier_attempts"] += ended
         return len(reports)
 
@@ -325,7 +327,7 @@ class Courier:
                     if not ahead[lane]:
                         del ahead[lane]
                     due_ms = frame.due_ms if frame.due_ms > now_ms else 0
-                    taken.append(LaneItem(seq, lane, frame.id, ItemState.QUEUED, 0, due_ms, 0, raw))
+                    taken.append(LaneItem(seq, lane, frame.id, _QUEUED, 0, due_ms, 0, raw))
                     if due_ms:
                         self._delayed.append((lane, due_ms))
                     else:
@@ -374,9 +376,12 @@ class Courier:
         self._outcome_position = max(self._outcome_position, self._batch.outcomes_end)
         self._batch = None
         landed, self._batch_landed = self._batch_landed, []
-        for lane, _, outcomes in landed:
-            for outcome in outcomes:
-                if outcome.result is SendResult.RETRY:
+        for one in landed:
+            lane = one.lane
+            for outcome in one.outcomes:
+                if outcome.result is _DELIVERED:
+                    continue
+                if outcome.result is _RETRY:
                     lane.queued += 1
                     self._schedule.retry(lane, outcome.next_due_ms)
                 elif outcome.result is SendResult.GIVEN_UP:

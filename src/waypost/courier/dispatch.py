@@ -7,6 +7,8 @@ it answers requests, and reports of what cannot be sent. What it is given has it
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from waypost.courier.landing import Flight, Special
 from waypost.courier.policies import Policies, Policy
 from waypost.courier.render import Rendered, Renderer
@@ -20,6 +22,7 @@ from waypost.ports.sender import SendReport, SendRequest
 from waypost.settings import CourierSettings
 from waypost.telemetry.stats import Stats
 
+_FIRST = AttemptReason.FIRST  # a name of its own: to find an enum's member takes long
 _Picked = tuple[Lane, Waiting | Bundle]
 _Begun = tuple[list[SendRequest], list[SendReport]]  # what is to be sent, and what cannot be
 
@@ -58,7 +61,7 @@ class Dispatch:
         repeats = 0
         for lane, item in picked:
             attempt = item.attempt + 1
-            reason = AttemptReason.FIRST
+            reason = _FIRST
             if attempt > 1:
                 reason = AttemptReason.UNKNOWN_AFTER_CRASH if item.unknown else AttemptReason.RETRY
                 repeats += 1
@@ -76,15 +79,15 @@ class Dispatch:
                 flights[seq] = Flight(lane, item, attempt, reason, at_ms, "", "")
                 failed.append(_not_sent(seq, error))
                 continue
-            method, url, headers, body, rule, shown, ids = rendered
+            method, url, rule = rendered.method, rendered.url, rendered.rule
             policy = policy_of(item.post.partner)
             if rule.is_plain:
                 flights[seq] = Flight(lane, item, attempt, reason, at_ms, method, url)
-                requests.append(
-                    SendRequest(seq, method, url, headers, body, policy.connect_timeout_ms, policy.total_timeout_ms)
-                )
+                connect_ms, total_ms = policy.connect_timeout_ms, policy.total_timeout_ms
+                requests.append(SendRequest(seq, method, url, rendered.headers, rendered.body, connect_ms, total_ms))
                 continue
-            flights[seq] = Flight(lane, item, attempt, reason, at_ms, method, shown, Special(rule, (), ids))
+            special = Special(rule, (), rendered.ids)
+            flights[seq] = Flight(lane, item, attempt, reason, at_ms, method, rendered.shown, special)
             self._prove(seq, rendered, policy, requests, failed)
         self._stats.values["courier_repeats"] += repeats
         return requests, failed
@@ -129,9 +132,8 @@ class Dispatch:
             failed.append(_not_sent(seq, error))
             return
         assert flight.special is not None
-        self._flights[seq] = flight._replace(
-            special=flight.special._replace(hidden=forms_of(hidden), key=key, token=token)
-        )
+        special = flight.special._replace(hidden=forms_of(hidden), key=key, token=token)
+        self._flights[seq] = msgspec.structs.replace(flight, special=special)
         requests.append(
             SendRequest(
                 seq,

@@ -6,6 +6,8 @@ when something is sent, only when it is due again. What must not be shown is tak
 
 from typing import NamedTuple
 
+import msgspec
+
 from waypost.courier.render import CompiledRule, redacted
 from waypost.courier.schedule import Bundle, Lane, Waiting
 from waypost.courier.secrets import without, without_in_body
@@ -29,7 +31,7 @@ class Special(NamedTuple):
     token: str = ""  # … and which
 
 
-class Flight(NamedTuple):
+class Flight(msgspec.Struct, frozen=True, gc=False):
     """An attempt between its intent and its report."""
 
     lane: Lane
@@ -42,7 +44,7 @@ class Flight(NamedTuple):
     special: Special | None = None
 
 
-class Landed(NamedTuple):
+class Landed(msgspec.Struct, frozen=True, gc=False):
     """An attempt that ended: its frame for the journal and what it means for the lane."""
 
     lane: Lane
@@ -64,7 +66,8 @@ def land(report: SendReport, flight: Flight, now_ms: int, policy: RetryPolicy, k
             now_ms=now_ms,
             policy=policy,
         )
-        outcomes: tuple[Outcome, ...] = (Outcome(post.id, flight.item.seq, flight.attempt, *judgement),)
+        result, code, due_ms = judgement
+        outcomes: tuple[Outcome, ...] = (Outcome(post.id, flight.item.seq, flight.attempt, result, code, due_ms),)
     else:
         outcomes = _special_outcomes(report, flight, special, now_ms, policy, tokens)
         body = without_in_body(body[:kept_max], special.hidden)

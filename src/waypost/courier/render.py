@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import NamedTuple
 
+import msgspec
+
 from waypost.catalog.model import Batch, PostbackRule, Success
 from waypost.catalog.templates import body_position
 from waypost.catalog.view import CatalogView
@@ -28,6 +30,7 @@ _TEMPLATES_MAX = 20_000
 _VIEWS_MAX = 8
 _ATTEMPT_NAMES = frozenset(row.name for row in MACROS.values() if Where.ATTEMPT in row.where)
 _BATCH_BYTES_MAX = 8 << 20
+_FIRST_ATTEMPT = ("Waypost-Attempt", "1")
 
 _url = re.compile(r"https?://(?:[!-.0->A-~]*@)?(?:\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._~%-]+)(?::[0-9]{1,5})?(?:[/?#][!-~]*)?").fullmatch  # fmt: skip  # noqa: E501
 _secret = re.compile(r"(?<=://)[^/?#@]*@").sub
@@ -60,7 +63,7 @@ class CompiledRule(NamedTuple):
     context: Context  # secrets, and the rates of the rule's catalog
 
 
-class Rendered(NamedTuple):
+class Rendered(msgspec.Struct, frozen=True, gc=False):
     """What is sent, but for timeouts and token. `shown` is the URL without secrets; `ids` are what an answer may call
     the items of a batch."""
 
@@ -82,7 +85,7 @@ class Renderer:
         self._contexts: dict[int, Context] = {}
         self._rules: OrderedDict[tuple[int, int, int], CompiledRule] = OrderedDict()
         self._views: dict[int, CatalogView] = {}
-        self._time: tuple[int, str] = (-1, "")
+        self._begun = (-1, ("Waypost-First-Attempt", ""))  # that header, for the time before it
 
     def render(
         self, out: PostbackOut, *, attempt: int, reason: AttemptReason, first_ms: int, at_ms: int = 0
@@ -170,14 +173,11 @@ class Renderer:
     def _own_headers(
         self, id: str, is_test: bool, attempt: int, reason: AttemptReason, first_ms: int
     ) -> list[tuple[str, str]]:
-        if self._time[0] != first_ms:
-            self._time = (first_ms, time_text(first_ms))
-        headers = [
-            ("Waypost-Id", id),
-            ("Waypost-Attempt", str(attempt)),
-            ("Waypost-First-Attempt", self._time[1]),
-        ]
+        if self._begun[0] != first_ms:
+            self._begun = (first_ms, ("Waypost-First-Attempt", time_text(first_ms)))
+        headers = [("Waypost-Id", id), _FIRST_ATTEMPT, self._begun[1]]
         if attempt > 1:
+            headers[1] = ("Waypost-Attempt", str(attempt))
             headers.append(("Waypost-Repeat", "1"))
             headers.append(("Waypost-Repeat-Reason", reason.value))
         if is_test:

@@ -15,7 +15,8 @@ due with them. A postback with a delay is a retry that has not been tried yet.
 from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
-from typing import NamedTuple
+
+import msgspec
 
 from waypost.courier.latency import LatencyWindow
 from waypost.model.frames import PostbackOut
@@ -28,7 +29,7 @@ _RETRY_EVERY = 4
 _RuleKey = tuple[int, int, bool]  # catalog version, rule, whether it is a test
 
 
-class Waiting(NamedTuple):
+class Waiting(msgspec.Struct, frozen=True, gc=False):
     """A postback that may be sent. `attempt` counts those begun so far."""
 
     seq: int
@@ -38,7 +39,7 @@ class Waiting(NamedTuple):
     post: PostbackOut
 
 
-class Bundle(NamedTuple):
+class Bundle(msgspec.Struct, frozen=True, gc=False):
     """Postbacks of one rule and attempt that share a request; the first stands for all."""
 
     items: tuple[Waiting, ...]

@@ -23,7 +23,7 @@ class ItemState(IntEnum):
     DEAD = 2
 
 
-class LaneItem(msgspec.Struct, frozen=True):
+class LaneItem(msgspec.Struct, frozen=True, gc=False):
     """A postback in a lane. `seq` is its place in the outbox and its key; `attempt` counts those begun so far."""
 
     seq: int

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 
-class SendRequest(msgspec.Struct):
+class SendRequest(msgspec.Struct, gc=False):
     """One request. `token` is the caller's own, given back with the result."""
 
     token: int
@@ -24,7 +24,7 @@ class SendRequest(msgspec.Struct):
     body_bytes: int = 0  # of the answer to be given back; 0: as many as are kept with an attempt
 
 
-class SendReport(msgspec.Struct):
+class SendReport(msgspec.Struct, gc=False):
     """How a request ended. `code` is empty when an HTTP answer came whole, else an error code of `errors.py`.
 
     Times are microseconds from the start. `sent` says whether any byte of the request may have left.

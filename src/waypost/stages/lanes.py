@@ -40,6 +40,9 @@ class Judgement(NamedTuple):
     due_ms: int
 
 
+DELIVERED = Judgement(SendResult.DELIVERED, "", 0)
+
+
 def judge(
     *,
     code: str,
@@ -57,7 +60,7 @@ def judge(
     if not code:
         code = "" if success is ANY_2XX and 200 <= status < 300 else refusal(success, status, body)
         if not code:
-            return Judgement(SendResult.DELIVERED, "", 0)
+            return DELIVERED
     return failed(code, retry_after=retry_after, id=id, attempt=attempt, now_ms=now_ms, policy=policy)
 
 

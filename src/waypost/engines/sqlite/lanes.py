@@ -6,7 +6,7 @@ What makes a lost row show: each lane's row counts what was taken and removed an
 keeps the sum of the places (seq) that stand, so one missing item is named by the difference; the shard's row counts
 and sums lanes and sources in the same way. All of it is kept in the transaction that changes the items.
 
-Many rows go into one statement (as JSON where they hold numbers only, as rows of VALUES where they hold bytes): each
+Many rows go into one statement (as JSON where a row is a number or a few, as rows of VALUES where it is long): each
 step of a statement lets go of the interpreter's lock, and the sender's thread takes it then.
 """
 
@@ -14,9 +14,9 @@ import fcntl
 import itertools
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -26,6 +26,7 @@ from waypost.model.frames import Outcome, SendResult
 from waypost.ports.lanes import ItemState, LaneBatch, LaneDepth, LaneItem
 
 _FORM = 1  # of the tables
+_DELIVERED, _GIVEN_UP, _UNKNOWN = SendResult.DELIVERED, SendResult.GIVEN_UP, SendResult.UNKNOWN
 _QUEUED, _IN_FLIGHT, _DEAD = int(ItemState.QUEUED), int(ItemState.IN_FLIGHT), int(ItemState.DEAD)
 
 _TABLES = """
@@ -69,14 +70,15 @@ _BEGIN = (
     "UPDATE items SET state = 1, attempt = b, due_ms = c, unknown = 0,"
     f" first_ms = CASE first_ms WHEN 0 THEN c ELSE first_ms END FROM {_ROWS_OF_JSON} WHERE seq = a"
 )
-_COUNT = (
-    "UPDATE lanes SET taken = taken + a, removed = removed + b, queued = queued + c, in_flight = in_flight + d,"
-    " dead = dead + e, seq_sum = seq_sum + f FROM (SELECT value ->> 0 AS a, value ->> 1 AS b, value ->> 2 AS c,"
-    " value ->> 3 AS d, value ->> 4 AS e, value ->> 5 AS f, value ->> 6 AS g FROM json_each(?)) AS new WHERE lane = g"
-)
+_COUNTS = {
+    count: "UPDATE lanes SET taken = taken + column1, removed = removed + column2, queued = queued + column3,"
+    " in_flight = in_flight + column4, dead = dead + column5, seq_sum = seq_sum + column6"
+    f" FROM (VALUES {','.join(['(?,?,?,?,?,?,?)'] * count)}) WHERE lane = column7"
+    for count in (64, 16, 4, 1)
+}
 
 
-class _Begun(NamedTuple):
+class _Begun(msgspec.Struct, frozen=True, gc=False):
     """An attempt whose outcome may come: in flight, or unknown since a crash."""
 
     lane: int
@@ -215,11 +217,7 @@ class SqliteLanes:
                     (seq, item.lane, item.id, int(item.state), item.attempt, item.due_ms, item.first_ms,
                      int(item.unknown), item.frame)
                 )  # fmt: skip
-        start = 0
-        for count, statement in _INSERTS.items():
-            while len(rows) - start >= count:
-                self._open.execute(statement, list(itertools.chain.from_iterable(rows[start : start + count])))
-                start += count
+        self._execute_rows(_INSERTS, rows)
         self._open.execute("UPDATE shard SET outbox_end = ?", (batch.taken_end,))
 
     def _apply_outcomes(self, batch: LaneBatch, tally: _Tally, flying: dict[int, _Begun | None]) -> None:
@@ -245,14 +243,14 @@ class SqliteLanes:
                 continue
             flying[seq] = None
             counts = tally[item.lane]
-            if outcome.result is SendResult.DELIVERED:
+            if outcome.result is _DELIVERED:
                 counts.add(item.state, -1)
                 counts.removed += 1
                 counts.seq_sum -= seq
                 removed.append(seq)
                 continue
-            state = _DEAD if outcome.result is SendResult.GIVEN_UP else _QUEUED
-            unknown = int(outcome.result is SendResult.UNKNOWN)
+            state = _DEAD if outcome.result is _GIVEN_UP else _QUEUED
+            unknown = int(outcome.result is _UNKNOWN)
             if unknown and item.state == _QUEUED:
                 continue  # recovery has done it
             counts.move(item.state, state)
@@ -306,8 +304,15 @@ class SqliteLanes:
             self._open.executemany("INSERT INTO lanes VALUES (?, 0, 0, 0, 0, 0, 0)", [(lane,) for lane in new])
             self._open.execute("UPDATE shard SET lanes = lanes + ?, lane_sum = lane_sum + ?", (len(new), sum(new)))
         rows = [(c.taken, c.removed, c.queued, c.in_flight, c.dead, c.seq_sum, lane) for lane, c in tally.items()]
-        if rows:
-            self._open.execute(_COUNT, (_json(rows),))
+        self._execute_rows(_COUNTS, rows)
+
+    def _execute_rows(self, statements: Mapping[int, str], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Executes a statement for rows, by how many it takes at once: the most first, one at last."""
+        start = 0
+        for count, statement in statements.items():
+            while len(rows) - start >= count:
+                self._open.execute(statement, list(itertools.chain.from_iterable(rows[start : start + count])))
+                start += count
 
     # --- reading -------------------------------------------------------------------------------------
 
