@@ -80,6 +80,14 @@ def test_what_doors_must_know_of_all_is_worked_out() -> None:
             acme("signature: {secret: k, scheme: standard-webhooks, encoding: hex}"),
             ":5: A.signature.encoding: is fixed by Standard Webhooks (remove it)",
         ),
+        (
+            acme("signature: {secret: [whsec_aGk=, 'no base64'], scheme: standard-webhooks}"),
+            ":5: A.signature.secret[1]: is no secret of Standard Webhooks",
+        ),
+        (
+            acme("signature: {secret: whsec_, scheme: standard-webhooks}"),
+            ":5: A.signature.secret: is no secret of Standard Webhooks",
+        ),
         (acme(base="token: [a, a]"), ":4: A.token[1]: is given twice"),
         (acme(more="intake: {token: s3cret}\n"), ":4: A.token: has the same token as `intake`"),
         (
@@ -174,3 +182,8 @@ def test_a_diff_says_that_a_secret_changed_and_not_to_what() -> None:
     assert "signature.secrets changed" in said and "signature.window_ms: 5m → 1m" in said
     assert "intake changed\n  tokens changed\n  wrong_token: 403 → 200" in said
     assert "key-" not in said and "g-" not in said
+
+
+def test_a_network_of_ipv4_addresses_written_as_ipv6_is_one_of_ipv4() -> None:
+    text = acme("allow_addresses: ['::ffff:10.0.0.0/104', '::ffff:192.0.2.7', '2001:db8::/32', '::/0']")
+    assert compiled(text).advertisers[0].allow_addresses == ("10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32", "::/0")

@@ -137,6 +137,8 @@ def test_standard_webhooks_are_taken() -> None:
 
 
 def test_a_key_that_is_no_webhook_secret_matches_nothing() -> None:
+    anybodys = b64encode(hmac.digest(b"", b"msg_1." + STAMP + b'.{"goal":"install"}', "sha256")).decode()
+    assert verify(Signature(("whsec_",), "standard-webhooks"), webhook(f"v1,{anybodys}"), NOW_MS) == WRONG
     terms = Signature(("not base64!",), "standard-webhooks")
     assert verify(terms, webhook("v1,AAAA"), NOW_MS) == WRONG
 

@@ -82,12 +82,14 @@ def is_in_time(timestamp: bytes, window_ms: int, now_ms: int) -> bool:
 def webhook_signature(secret: str, identifier: bytes, timestamp: bytes, body: bytes) -> str:
     """The `v1` signature of Standard Webhooks: base64 of HMAC-SHA256 over `id.timestamp.body`.
 
-    Raises ValueError for a secret that is not base64.
+    Raises ValueError for a secret that is not base64, or is the base64 of nothing: that key anybody has.
     """
     try:
         key = b64decode(secret.removeprefix(WEBHOOK_SECRET), validate=True)
     except binascii.Error as error:
         raise ValueError("the secret is not base64") from error
+    if not key:
+        raise ValueError("the secret is empty")
     return b64encode(digest(key, b".".join((identifier, timestamp, body)), "sha256")).decode()
 
 

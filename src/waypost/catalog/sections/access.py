@@ -7,7 +7,7 @@ secret, and never shows one.
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from msgspec.structs import replace
 
@@ -83,13 +83,20 @@ def read_networks(reader: Reader, field: Field | None) -> tuple[str, ...]:
         if text is None:
             continue
         try:
-            found.append(str(ip_network(text)))
+            found.append(str(_plain(ip_network(text))))
         except ValueError:
             hint = "such as `203.0.113.7`, `198.51.100.0/24` or `2001:db8::/32`"
             with suppress(ValueError):
                 hint = f"`{ip_network(text, strict=False)}` if the whole network is meant"
             reader.wrong("catalog_bad_value", entry, f"`{text}` is no address or CIDR range", hint=hint)
     return tuple(dict.fromkeys(found))
+
+
+def _plain(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """A network of IPv4 addresses in IPv6's clothes (`::ffff:10.0.0.0/104`) as IPv4: so callers' addresses are seen."""
+    if isinstance(network, IPv6Network) and network.prefixlen >= 96 and (plain := network[0].ipv4_mapped) is not None:
+        return IPv4Network((plain, network.prefixlen - 96))
+    return network
 
 
 def read_wrong_token(reader: Reader, field: Field | None) -> int:

@@ -4,10 +4,13 @@ mean.
 Owns: the checks of this section. Reads a tree; notes problems. Never resolves a secret, and never shows one.
 """
 
+import binascii
 import re
+from base64 import b64decode
 from collections.abc import Collection
 
 from waypost.catalog.aliases import merged_parameters, merged_statuses
+from waypost.catalog.compiled import is_reference
 from waypost.catalog.keys import SHAPES
 from waypost.catalog.model import Advertiser, Signature
 from waypost.catalog.reading import Field, Fields, Reader
@@ -81,8 +84,14 @@ def _signature(reader: Reader, field: Field | None) -> Signature | None:
     scheme = reader.choice(fields.get("scheme"), ("canonical", _STANDARD_WEBHOOKS)) or "canonical"
     where = reader.choice(fields.get("in"), ("header", "query")) or "header"
     window = reader.duration_ms(fields.get("window"), least_ms=WINDOW_MIN_MS, most_ms=WINDOW_MAX_MS)
-    secrets = tuple(text for text, _ in read_secrets(reader, fields.get("secret")))
+    given = read_secrets(reader, fields.get("secret"))
+    secrets = tuple(text for text, _ in given)
     if scheme == _STANDARD_WEBHOOKS:
+        for text, entry in given:
+            if not is_reference(text) and not _is_webhook_secret(text):
+                message = "is no secret of Standard Webhooks"
+                hint = "`whsec_` and base64, as the sender shows it"
+                reader.problems.add("catalog_bad_value", message, entry.node.at, field=entry.path, hint=hint)
         for key in ("in", "name", "timestamp", "algorithm", "encoding"):
             taken = fields.get(key)
             if taken is not None:
@@ -100,6 +109,13 @@ def _signature(reader: Reader, field: Field | None) -> Signature | None:
         algorithm=reader.choice(fields.get("algorithm"), ("sha256", "sha384", "sha512")) or "sha256",
         encoding=reader.choice(fields.get("encoding"), ("hex", "base64")) or "hex",
     )
+
+
+def _is_webhook_secret(text: str) -> bool:
+    try:
+        return bool(b64decode(text.removeprefix("whsec_"), validate=True))
+    except binascii.Error:
+        return False
 
 
 def _carrier(reader: Reader, field: Field | None, where: str) -> str:
