@@ -76,11 +76,23 @@ def test_what_comes_and_goes_says_what_it_is() -> None:
 def test_a_rule_between_others_leaves_them_what_they_are() -> None:
     first = "      - {on: {status: approved}"
     added = '      - {on: {status: pending}, get: "https://p.example/?n=1"}\n'
-    assert topics((first, added + first)) == {TOLD: ["partner geozo: rule 1 (new): GET https://p.example/?n=1 (new)"]}
+    assert topics((first, added + first)) == {TOLD: ["partner geozo: rule 1 (new): GET https://p.example/?n=1"]}
     assert topics(('      - {on: {status: approved}, get: "https://p.example/?s={sub1}"}\n', "")) == {
         TOLD: ["partner geozo: rule 1: GET https://p.example/?s={sub1} (removed)"]
     }
     assert topics(("sum > 10", "sum > 20")) == {TOLD: ["partner geozo: rule big, if: sum > 10 → sum > 20"]}
+
+
+def test_a_rule_that_changes_beside_a_new_one_is_known_by_what_it_sends() -> None:
+    first = "      - {on: {status: approved}"
+    added = '      - {on: {status: pending}, get: "https://p.example/?n=1"}\n'
+    found = topics((first, f"{added}{first}, first_only: true"))
+    assert found == {
+        TOLD: [
+            "partner geozo: rule 1, first only: false → true",
+            "partner geozo: rule 1 (new): GET https://p.example/?n=1",
+        ]
+    }
 
 
 def test_a_secret_in_an_address_is_not_shown() -> None:

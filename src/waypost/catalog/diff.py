@@ -4,10 +4,11 @@ Owns: the comparison of compiled catalogs, thing by thing and field by field. Re
 Never shows a secret: that a token or a header changed is said, not from what to what. Places do not count.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from difflib import SequenceMatcher
+from typing import TypeAlias
 
 import msgspec
 
@@ -21,8 +22,11 @@ from waypost.catalog.secret_doubts import without_secrets
 _WORKED_OUT = ("fallbacks", "groups", "default_url", "may_be_unplaced")  # of other things, which are compared
 _LEFT_OUT = frozenset(("place", "no", "name", "key", "partition", "macros", *_WORKED_OUT))
 _OF_PROOF = frozenset(("password", "bearer", "client_secret", "secret", "webhooks"))
+NEW = " (new)"
 _DATES = ("starts_ms", "ends_ms")
 _ELEMENT = "\x00"  # ends the path of a goal, cap or rule itself; stands in no name
+
+_Rules: TypeAlias = tuple[PostbackRule, ...]
 
 
 class FieldChange(msgspec.Struct, frozen=True):
@@ -111,22 +115,26 @@ def _is_secret(field: str) -> bool:
     return field in ("token", "tokens", "tokens_before", "signature.secrets") or ".headers." in field
 
 
-def _rule_labels(
-    before: tuple[PostbackRule, ...], after: tuple[PostbackRule, ...]
-) -> tuple[dict[int, str], dict[int, str]]:
+def _rule_labels(before: _Rules, after: _Rules) -> tuple[dict[int, str], dict[int, str]]:
     """What the rules of both sides are called by their numbers: the same where they are the same rule, so that one
     which is put between others does not make all behind it differ."""
     names = {rule.name for rule in before if rule.name} & {rule.name for rule in after if rule.name}
     labels = tuple({rule.no: rule.name for rule in rules if rule.name in names} for rules in (before, after))
-    old, new = ([rule for rule in rules if rule.name not in names] for rules in (before, after))
-    said = [[tuple(_flat(rule, "")) for rule in rules] for rules in (old, new)]
-    for what, old_from, old_to, new_from, new_to in SequenceMatcher(None, *said, autojunk=False).get_opcodes():
-        for was in old[old_from:old_to]:
-            labels[0][was.no] = was.name or str(was.no)
-        for nth, now in enumerate(new[new_from:new_to]):
-            twin = old[old_from + nth] if what in ("equal", "replace") and old_from + nth < old_to else None
-            labels[1][now.no] = labels[0][twin.no] if twin is not None else now.name or f"{now.no} (new)"
+    old, new = (tuple(rule for rule in rules if rule.name not in names) for rules in (before, after))
+    for was, now in _pairs(old, new, lambda rule: tuple(_flat(rule, ""))):
+        twins = _pairs(was, now, lambda rule: (rule.method, rule.url, rule.body)) if was and now else [(was, now)]
+        for olds, news in twins:
+            for one in olds:
+                labels[0][one.no] = one.name or str(one.no)
+            for nth, one in enumerate(news):
+                labels[1][one.no] = labels[0][olds[nth].no] if nth < len(olds) else one.name or f"{one.no}{NEW}"
     return labels[0], labels[1]
+
+
+def _pairs(before: _Rules, after: _Rules, key: Callable[[PostbackRule], Hashable]) -> list[tuple[_Rules, _Rules]]:
+    """Both lists, cut where they agree: pieces that say the same, and between them what stands for one another."""
+    matcher = SequenceMatcher(a=[key(rule) for rule in before], b=[key(rule) for rule in after], autojunk=False)
+    return [(before[start:end], after[first:last]) for _, start, end, first, last in matcher.get_opcodes()]
 
 
 def _about(item: msgspec.Struct) -> str:

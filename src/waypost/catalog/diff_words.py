@@ -7,7 +7,7 @@ nothing. Never shows more than they do.
 import re
 from collections.abc import Iterable
 
-from waypost.catalog.diff import Change, FieldChange
+from waypost.catalog.diff import NEW, Change, FieldChange
 
 MONEY, TOLD, CLICKS, CALLS, OTHER = (
     "money",
@@ -79,7 +79,7 @@ def words_of(field: FieldChange) -> str:
     if field.secret:
         return f"{name} changed"
     if not field.before:
-        return f"{name}: {field.after} (new)"
+        return f"{name}: {field.after}" + ("" if name.endswith(NEW) else NEW)
     return f"{name}: {field.before} → {field.after}" if field.after else f"{name}: {field.before} (removed)"
 
 
