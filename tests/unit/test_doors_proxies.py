@@ -42,6 +42,11 @@ def v2(address: str, *, command: int = 0x21, extra: bytes = b"") -> bytes:
         ("Forwarded", "for=203.0.113.9;proto=http, for=10.3.3.3", "203.0.113.9"),
         ("Forwarded", "for=1.1.1.1, for=_hidden, for=10.3.3.3", "10.3.3.3"),
         ("Forwarded", "proto=https", "10.0.0.1"),
+        ("Forwarded", 'for=203.0.113.9;host="evil,for=1.1.1.1"', "203.0.113.9"),
+        ("Forwarded", 'host="evil;for=1.1.1.1";for=203.0.113.9', "203.0.113.9"),
+        ("Forwarded", r'host="a\",for=1.1.1.1"; for="203.0.113.9:80"', "203.0.113.9"),
+        ("Forwarded", 'for="1.1.1.1, for=203.0.113.9', "203.0.113.9"),  # the client's own quote reaches no further
+        ("Forwarded", 'for=1.1.1.1", for=10.3.3.3', "10.3.3.3"),
         ("Forwarded", "203.0.113.9", "10.0.0.1"),
     ],
 )

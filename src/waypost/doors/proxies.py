@@ -6,8 +6,9 @@ did not come through an unbroken chain of named proxies: walking from the right,
 Only one header is believed, the one that the proxies are known to write; they pass the other on as it came.
 """
 
+import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from socket import inet_aton
 
@@ -22,6 +23,8 @@ _V2 = b"\r\n\r\n\x00\r\nQUIT\n"
 _V2_HEAD = struct.Struct("!12sBBH")
 _ADDRESSES_MAX = 4096  # of which is remembered whether they are named
 _CHAIN_MAX = 32  # hops that are looked at
+_QUOTE = re.compile(r'\\.|"')  # or what stands for a sign within quotes
+_PAIR = re.compile(r'([^=;"\s]+)=("(?:[^"\\]|\\.)*"|[^;"]*)')  # of a Forwarded header (RFC 7239)
 
 
 class BadPreface(ValueError):  # noqa: N818 (what came, not what went wrong)
@@ -65,9 +68,8 @@ class Proxies:
             text = value.decode("latin-1")
             if is_plain_ipv4(text) and text[: text.index(".")] not in self._first_bytes:
                 return text  # one hop, and none of ours
-        hops = value.decode("latin-1").rsplit(",", _CHAIN_MAX)[-_CHAIN_MAX:]
         known = peer
-        for hop in reversed(hops):
+        for hop in _hops(value.decode("latin-1")):
             address = _node(hop if self.header == HEADERS[0] else _forwarded_for(hop))
             if not address:
                 return known  # obfuscated or garbage: the proxy that wrote it is the last we know
@@ -155,13 +157,20 @@ def _text(address: IPv4Address | IPv6Address) -> str:
     return str(mapped or address)
 
 
+def _hops(text: str) -> Iterator[str]:
+    """The elements of a list, from the right. A comma within a quoted string parts nothing: a proxy may pass on there
+    what the client wrote (`host="a,for=1.2.3.4"`). What is left of a quote without its fellow is not read."""
+    held = ""
+    for piece in reversed(text.rsplit(",", _CHAIN_MAX)[-_CHAIN_MAX:]):
+        held = f"{piece},{held}" if held else piece
+        if _QUOTE.findall(held).count('"') % 2 == 0:
+            yield held
+            held = ""
+
+
 def _forwarded_for(element: str) -> str:
     """The `for=` of one element of a Forwarded header (RFC 7239)."""
-    for pair in element.split(";"):
-        name, _, value = pair.strip().partition("=")
-        if name.lower() == "for":
-            return value.strip('"')
-    return ""
+    return next((value.strip().strip('"') for name, value in _PAIR.findall(element) if name.lower() == "for"), "")
 
 
 def _node(text: str) -> str:
