@@ -34,7 +34,7 @@ FOLDER = Path(__file__).parents[2] / "src" / "waypost" / "catalog" / "presets"
 
 
 def test_there_are_more_than_a_hundred_and_of_every_kind() -> None:
-    assert len(PRESETS) >= 150
+    assert len(PRESETS) >= 180
     assert {preset.kind for preset in PRESETS.values()} == set(KINDS)
     assert sorted(PRESETS) == sorted(file.stem for file in FOLDER.glob("*.yaml"))
 

@@ -54,9 +54,9 @@ def file(tmp_path: Path) -> Path:
 def test_list_finds_by_kind_and_text() -> None:
     everything = said("list")
     assert isinstance(everything, list) and {row["name"] for row in everything} == set(PRESETS)
-    assert "4 presets" in run("list", "PUSH").output
+    assert "6 presets" in run("list", "PUSH").output
     assert [row["name"] for row in said("list", "push", "--kind", "traffic_source")] == [  # type: ignore[attr-defined]
-        "megapush", "push-house", "realpush", "richads-push",
+        "datspush", "megapush", "push-house", "pushads-biz", "realpush", "richads-push",
     ]  # fmt: skip
     assert "did you mean `tracker`?" in run("list", "--kind", "trackers").output
 
