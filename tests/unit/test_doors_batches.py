@@ -117,6 +117,13 @@ def test_what_is_no_json_object_is_refused_alone_and_noted(door: RunningDoor) ->
     assert all("s3cret" not in one.url + one.body for one in found)
 
 
+def test_a_line_without_a_token_whose_values_are_no_text_is_refused_alone(door: RunningDoor) -> None:
+    body = b'{"x":"\xff"}\n{"\xff":1}\n' + lines({"token": "s3cret", "click_id": "a"})
+    said = answers(door.post("/postbacks", body))
+    assert [one.get("error", "") for one in said] == ["bad_line", "bad_line", ""]
+    assert len(taken(door)) == 1 and door.stats.values["errors"] == 0
+
+
 def test_an_array_is_answered_as_an_array(door: RunningDoor) -> None:
     body = json.dumps([{"click_id": "a"}, 7, {"click_id": "b", "note": "{\n}"}], indent=2).encode()
     answer = door.post("/postbacks?token=s3cret", body, "Content-Type: application/json; charset=utf-8")

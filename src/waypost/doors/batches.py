@@ -113,10 +113,10 @@ class Batches:
                 continue
             try:
                 found = read(line)
-            except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+                caller = sender if is_known else self._caller_of(shelf, found, line, way)
+            except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):  # values that nobody asked for count too
                 yield _NOT_JSON, b"", b"", line
                 continue
-            caller = sender if is_known else self._caller_of(shelf, found, line, way)
             key = b""
             if (stated := found.idempotency_key) is not None and stated != "":
                 key = key_of_item(caller, str(stated).encode("utf-8", "replace"))
