@@ -34,6 +34,8 @@ class DoorSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     retry_after_s: int
     address_refused_per_s: int
     address_refused_burst: int
+    address_deferred_per_s: int
+    address_deferred_burst: int
     address_clicks_per_s: int
     address_clicks_burst: int
     address_connections_max: int

@@ -78,6 +78,20 @@ def test_connections_are_counted_unless_a_known_caller_is_among_them() -> None:
     assert list(limits._connections) == ["b"]
 
 
+def test_calls_that_nobody_vouches_for_are_limited_and_others_are_not(tmp_path: Path) -> None:
+    settings = door_settings(address_deferred_per_s=1, address_deferred_burst=2)
+    kind = "Content-Type: application/json"
+    with running_door(tmp_path, settings=settings) as door:
+        answers = [door.post("/postback", b'{"token":"s3cret"}', kind) for _ in range(3)]
+        assert [answer.status for answer in answers] == [200, 200, 429]
+        assert answers[-1].headers["retry-after"] == "1"
+        assert door.post("/postback?token=s3cret", b"{}", kind).status == 200
+        assert door.post("/postback", b"{}", kind, "Waypost-Token: s3cret").status == 200
+        assert len(door.journal.frames) == 4
+    (entry,) = search_refusals(tmp_path, Wanted(code="too_many_requests"))
+    assert entry.detail == "calls whose token is in their JSON"
+
+
 def test_what_is_refused_is_limited_and_who_is_known_is_not(tmp_path: Path) -> None:
     settings = door_settings(address_refused_per_s=1, address_refused_burst=3)
     with running_door(tmp_path, settings=settings) as door:

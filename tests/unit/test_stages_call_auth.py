@@ -110,6 +110,16 @@ def test_a_signed_call_passes_under_each_key_and_with_either_name() -> None:
 # --- what the pipeline makes of it
 
 
+def test_an_address_that_speaks_for_an_advertiser_vouches_for_calls_that_are_judged_later() -> None:
+    callers = Callers(intake_view(ACME, rules=IntakeRules(by_address=("192.0.2.0/24",))), 100)
+    for body, kind in ((b"", ""), (b"{}", "application/json")):
+        arrival = Arrival(b"POST", b"/postback", b"a=1", {}, body, kind, "192.0.2.9")
+        known = callers.judge(arrival, START_MS)
+        assert (known.auth, known.code, known.is_vouched) == (Auth.DEFERRED, "", True)
+    stranger = callers.judge(arrival._replace(address="203.0.113.7"), START_MS)
+    assert (stranger.auth, stranger.code, stranger.is_vouched) == (Auth.DEFERRED, "", False)
+
+
 def test_the_global_token_leaves_the_advertiser_to_the_click() -> None:
     query = f"clickid={click_of(2)}&status=1&goal=install&token=global-token"
     case = opened(VIEW, arrived(query, auth=Auth.GLOBAL, ip="198.51.100.9"))

@@ -148,7 +148,10 @@ class Door:
     def _desks(self, time: DoorTime, codec: ClickIdCodec, operator_key: str) -> Routes:
         """The routes, with a desk for each kind of request."""
         touches, commit, answers, stats = self._touches, self.commit, self.answers, self._stats
-        postbacks = Postbacks(time=time, codec=codec, commit=commit, answers=answers, stats=stats)
+        postbacks = Postbacks(
+            time=time, codec=codec, commit=commit, answers=answers, stats=stats,
+            may_defer=lambda address: not self.limits.deferred.take(address, self._clock.monotonic_ms()),
+        )  # fmt: skip
         self._postbacks = postbacks
         self._bulk = Bulk(postbacks, self._refusals, stats)
         return Routes(

@@ -54,6 +54,7 @@ class Limits:
         bound = settings.limited_addresses_max
         self.refused = Buckets(settings.address_refused_per_s, settings.address_refused_burst, bound)
         self.clicks = Buckets(settings.address_clicks_per_s, settings.address_clicks_burst, bound)
+        self.deferred = Buckets(settings.address_deferred_per_s, settings.address_deferred_burst, bound)
         self.large_bodies = 0  # larger than a single call's, being received now
         self._connections_max = settings.address_connections_max
         self._connections: dict[str, set[Known]] = {}

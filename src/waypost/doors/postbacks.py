@@ -6,7 +6,7 @@ ledger, a name server or JSON (law 1): what it says is for the pipeline to judge
 `identify` and `frame` know no connection: other ways in (many calls in one body, a stream) use them call by call.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from urllib.parse import unquote_plus
 
@@ -36,8 +36,17 @@ class Postbacks:
     """The desk that takes calls."""
 
     def __init__(
-        self, *, time: DoorTime, codec: ClickIdCodec, commit: GroupCommit, answers: Answers, stats: Stats
+        self,
+        *,
+        time: DoorTime,
+        codec: ClickIdCodec,
+        commit: GroupCommit,
+        answers: Answers,
+        stats: Stats,
+        may_defer: Callable[[str], bool] = lambda address: True,
     ) -> None:
+        """`may_defer` says whether an address may bring one more call that nobody can tell yet whose it is."""
+        self._may_defer = may_defer
         self._time = time
         self._codec = codec
         self._keyed_receipts = KeyedReceipts(codec.ring)
@@ -111,6 +120,8 @@ class Postbacks:
             if caller.code:
                 return caller
         connection.is_known = caller.auth is not Auth.DEFERRED
+        if not (connection.is_known or caller.is_vouched or test or self._may_defer(connection.address)):
+            return caller._replace(code="too_many_requests", hides=False)
         if self._commit.is_full:
             self._stats.values["door_unavailable"] += 1
             connection.respond(self._answers.error("journal_unavailable", connection.mode))

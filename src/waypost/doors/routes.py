@@ -211,6 +211,9 @@ class Routes:
 
     def _refuse_call(self, connection: Connection, shelf: Shelf, caller: Caller, query: bytes) -> None:
         """Answers a call that does not authenticate as the catalog says: with its code, or as if it were accepted."""
+        if caller.code == "too_many_requests":
+            self._limit(connection, 1, "calls whose token is in their JSON")
+            return
         if not caller.hides and (wait_s := self._limits.refused.take(connection.address, self._now_ms())):
             self._limit(connection, wait_s, caller.code)
             return

@@ -35,7 +35,8 @@ class Gate(NamedTuple):
 class Caller(NamedTuple):
     """Who calls, as far as a door can tell. `code` is set if the call is refused, `detail` where there is more to say.
 
-    `hides`: a refusal is answered as if the call had been accepted. `gate` None: nothing more is asked.
+    `hides`: a refusal is answered as if the call had been accepted. `gate` None: nothing more is asked. `is_vouched`:
+    the call is judged later, and comes from an address that speaks for an advertiser.
     """
 
     auth: Auth
@@ -47,6 +48,7 @@ class Caller(NamedTuple):
     hides: bool = False
     gate: Gate | None = None
     detail: str = ""
+    is_vouched: bool = False
 
 
 class Arrival(NamedTuple):
@@ -133,9 +135,9 @@ class Callers:
             return caller
         if named:
             return self._refusal("wrong_token")
-        if arrival.body and not is_form:
-            return self._stranger
         if self._by_address is not None and self._by_address.permits(arrival.address):
+            return self._stranger._replace(is_vouched=True)
+        if arrival.body and not is_form:
             return self._stranger
         return self._refusal("missing_token")
 
