@@ -57,6 +57,12 @@ def test_a_page_gets_a_click_for_a_visitor_who_came_without(tmp_path: Path) -> N
     assert (click.mode, click.query) == ("script", b"sub1=a&referrer=https%3A%2F%2Fsearch.example%2F")
 
 
+def test_a_script_is_answered_whatever_its_pages_parameters_are_called(tmp_path: Path) -> None:
+    with visited_door(tmp_path) as door:
+        answer = form(door, "/b/click/demo", "mode=gif&sub1=a", ORIGIN)
+        assert len(answer.json["click_id"]) == 23
+
+
 def test_a_pixel_clicks_for_pages_without_script(tmp_path: Path) -> None:
     with visited_door(tmp_path) as door:
         answer = visit(door, "/b/click/demo?mode=gif&sub1=a", DESKTOP, f"Referer: {SHOP}/landing?x=1")

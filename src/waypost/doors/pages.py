@@ -162,7 +162,9 @@ class Pages:
             query = b"&".join(part for part in (query, connection.body) if part)
         stated = headers.get(b"origin", b"")
         origin = origin_of(stated) if stated else origin_of(headers.get(b"referer", b""))
-        wants_pixel = b"mode=gif" in query and decode_pairs(query).get("mode") == "gif"
+        # A picture is a GET; what is posted are the page's own parameters, among which any name may be.
+        may_want = connection.method == b"GET" and b"mode=gif" in query
+        wants_pixel = may_want and decode_pairs(query).get("mode") == "gif"
         return _Ask(connection.mode, origin, wants_pixel, test, query)
 
     def _is_preflight(self, connection: Connection, origin: str) -> bool:
