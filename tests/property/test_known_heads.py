@@ -124,3 +124,12 @@ def test_a_large_piece_is_not_kept() -> None:
     one.data_received(b"POST / HTTP/1.1\r\nContent-Length: 9000\r\n\r\n")
     one.data_received(b"x" * 9000)
     assert [len(request[3]) for request in door.requests] == [9000]
+
+
+def test_what_stands_behind_a_value_is_none_of_it() -> None:
+    for knows in (True, False):
+        door = Recorder(knows=knows)
+        connection, _ = door.connect()
+        connection.data_received(b"GET /a HTTP/1.1\r\nOrigin: https://a.example \t\r\nUser-Agent: x y \r\n\r\n")
+        door.turn()
+        assert door.requests[0][2] == {b"origin": b"https://a.example", b"user-agent": b"x y"}

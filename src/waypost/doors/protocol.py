@@ -264,7 +264,7 @@ class Connection(asyncio.Protocol):
         if (name in WANTED or name in self._owner.wanted_headers) and not self.is_head_done:  # a trailer is no header
             if name in PROXY_HEADERS and name in self.headers:
                 value = self.headers[name] + b"," + value  # each proxy may have added a line of its own
-            self.headers[name] = value
+            self.headers[name] = value.rstrip(b" \t")  # the parser leaves what stands behind a value (RFC 9110, 5.5)
 
     def on_headers_complete(self) -> None:
         self.is_head_done = True
