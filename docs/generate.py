@@ -205,7 +205,7 @@ def presets_page() -> str:
         "is said by `waypost catalog preset show NAME`. *In*: clicks come by a link in their macros, or calls by a URL",
         "in their macros; *out*: postbacks are sent. *Published* is a definition in a published collection of traffic",
         "sources and networks (the data files of the Orbitra tracker); other sources are the pages named, and the date",
-        "is the day on which they said so. Parameters in italics are secrets; those in brackets have a default.",
+        "is the day on which they were read. Parameters in italics are secrets; those in brackets have a default.",
     ]
     for kind in KINDS:
         found = [preset for preset in presets if preset.kind == kind]

@@ -4,13 +4,14 @@ Owns: the form of a preset's file. Reads its text; writes nothing. Never expands
 
 A file has:
   title, kind, source (pages, or `published definition` for an entry of a published collection of definitions), seen
-  (the day on which the source said so), note
+  (the day on which it was read), note
   parameters: NAME: {meaning, example, secret, pattern, default, host}
   click: our click parameter → their macro, for the link that they are given; `click_note` says what it cannot
   offer: what is added to an offer's URL, for those who call us
   call: the parameters of the URL that they are given to call, in their macros
   partner, advertiser: keys lent to `partners.NAME`, `advertisers.NAME`; `{with.NAME}` is a parameter
-  example: {with, click, values, sends, called, means}: written by hand from the published form
+  example: written by hand from the published form; `click`: what their macros stand for; `sends`: each rule's request,
+  `METHOD URL` or {request, headers, body, answer}; `called`: the call as they fill it in, `means`: what it says
 """
 
 import re
