@@ -46,6 +46,13 @@ def test_a_rule_that_asks_for_what_no_file_says_is_doubted(more: str, setting: s
     assert found(more, **{setting: "there.mmdb"}) == []
 
 
+def test_a_macro_that_asks_for_what_no_file_says_is_doubted() -> None:
+    text = DESIGN.replace("cid={sub1}", "cid={sub1}&c={country}").replace("&s={sub1}", "&isp={isp}")
+    found = [doubt.subject for doubt in doubts_about(compiled(text), VISITORS)]
+    assert found == ["partners.geozo", "offers.acme-vpn"]
+    assert doubts(text) == []
+
+
 @pytest.mark.parametrize("more", ["", "targeting: {os: iOS}", "targeting: {not: {country: RU}}"])
 def test_other_rules_are_not(more: str) -> None:
     assert found(more) == []
@@ -168,10 +175,22 @@ def test_an_offer_without_the_clicks_id_is_doubted(url: str, is_doubted: bool) -
         ("off: {partner: geozo, offer: off, active: false}", ""),
         ("saved: {partner: geozo, offer: off, fallback: {offer: vpn}}", ""),
         ("mixed: {partner: geozo, targets: [{offer: off}, {offer: vpn}]}", ""),
+        (
+            "never: {partner: geozo, targets: [{offer: vpn, if: sub1 == 'a' and sub1 == 'b'}]}",
+            "vpn takes no clicks: its clicks get a blank page",
+        ),
     ],
 )
 def test_a_link_that_leads_nowhere_is_doubted(link: str, detail: str) -> None:
     assert [(d.code, d.detail) for d in world(link=link)] == ([("link_nowhere", detail)] if detail else [])
+
+
+def test_links_to_an_offer_that_has_ended_are_doubted_from_then_on() -> None:
+    text = WORLD.replace("OFFER", "ends: 2026-05-01").replace("GEOZO", "").replace("OTHER", "").replace("  LINK\n", "")
+    ended_ms = 1_777_680_000_000  # 2026-05-02
+    assert doubts_about(compiled(text), EVERYWHERE, ended_ms - 1) == []
+    (doubt,) = doubts_about(compiled(text), EVERYWHERE, ended_ms)
+    assert (doubt.code, doubt.subject) == ("link_nowhere", "links.two")  # the other one has a group behind
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from waypost.catalog.compiled import Compiled, is_reference
 from waypost.catalog.doubt import Doubt
 from waypost.catalog.model import Authentication, Targeting
-from waypost.catalog.place_doubts import place_doubts
+from waypost.catalog.place_doubts import macros_of, place_doubts
 from waypost.catalog.rule_doubts import rule_doubts
 from waypost.catalog.secret_doubts import secret_doubts
 from waypost.macros.expression import compile_expression
@@ -19,9 +19,9 @@ from waypost.settings import VisitorSettings
 _BY_FILE = {"city_file": ("country", "region", "city"), "isp_file": ("isp",)}
 
 
-def doubts_about(compiled: Compiled, visitors: VisitorSettings) -> list[Doubt]:
-    """All of them."""
-    found = [*place_doubts(compiled), *rule_doubts(compiled), *secret_doubts(compiled), *_proofs(compiled)]
+def doubts_about(compiled: Compiled, visitors: VisitorSettings, now_ms: int = 0) -> list[Doubt]:
+    """All of them, as of `now_ms`; at 0 nothing has ended."""
+    found = [*place_doubts(compiled, now_ms), *rule_doubts(compiled), *secret_doubts(compiled), *_proofs(compiled)]
     found.sort(key=lambda doubt: _order(doubt.place))
     return [*found, *_facts_unknown(compiled, visitors)]
 
@@ -55,7 +55,7 @@ def _facts_unknown(compiled: Compiled, visitors: VisitorSettings) -> Iterator[Do
 def _wanted(compiled: Compiled) -> Iterator[tuple[str, str]]:
     """Who asks for which fact."""
     for offer in compiled.offers:
-        for fact in _facts(offer.targeting):
+        for fact in (*_facts(offer.targeting), *macros_of(offer.url)):
             yield f"offers.{offer.name}", fact
     for link in compiled.links:
         for target in link.targets:
@@ -63,8 +63,8 @@ def _wanted(compiled: Compiled) -> Iterator[tuple[str, str]]:
                 yield f"links.{link.name}", fact
     for partner in compiled.partners:
         for rule in partner.rules:
-            if rule.countries:
-                yield f"partners.{partner.name}", "country"
+            for fact in (*(("country",) if rule.countries else ()), *rule.macros):
+                yield f"partners.{partner.name}", fact
             for fact in compile_expression(rule.condition).names if rule.condition else ():
                 yield f"partners.{partner.name}", fact
 

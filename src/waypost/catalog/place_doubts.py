@@ -7,23 +7,24 @@ Owns: these doubts. Reads a compiled catalog; writes nothing.
 from collections.abc import Iterator
 
 from waypost.catalog.compiled import Compiled, LinkDraft, OfferDraft
+from waypost.catalog.condition_bounds import bounds_of
 from waypost.catalog.doubt import Doubt
-from waypost.catalog.model import Cap
+from waypost.catalog.model import Cap, Targeting
 from waypost.errors import WaypostError
 from waypost.macros.syntax import Macro, every_node, parse
 
 _LENGTH = {"hour": 0, "day": 1, "week": 2, "month": 3, "total": 4}  # which period is within which
 
 
-def place_doubts(compiled: Compiled) -> Iterator[Doubt]:
-    """All of them, kind by kind."""
+def place_doubts(compiled: Compiled, now_ms: int) -> Iterator[Doubt]:
+    """All of them, kind by kind; an offer that has ended by `now_ms` takes no clicks."""
     for offer in compiled.offers:
         if offer.active and "click_id" not in macros_of(offer.url):
             yield Doubt("no_click_id", offer.place, f"offers.{offer.name}.url", "has no `{click_id}`")
         yield from _caps(offer)
-    active = active_offers(compiled)
+    active = {name: offer for name, offer in active_offers(compiled).items() if not _is_shut(offer.targeting, now_ms)}
     for link in compiled.links:
-        if link.active and (reason := _leads_nowhere(link, active)):
+        if link.active and (reason := _leads_nowhere(link, active, now_ms)):
             yield Doubt("link_nowhere", link.place, f"links.{link.name}", reason)
     used = {fallback.group for one in (*compiled.offers, *compiled.links) if (fallback := one.fallback) is not None}
     for group in compiled.groups:
@@ -45,16 +46,25 @@ def active_offers(compiled: Compiled) -> dict[str, OfferDraft]:
     return {offer.name: offer for offer in compiled.offers if offer.active and offer.advertiser in advertisers}
 
 
-def _leads_nowhere(link: LinkDraft, active: dict[str, OfferDraft]) -> str:
+def _is_shut(targeting: Targeting | None, now_ms: int) -> bool:
+    """Whether it lets no click through any more, or never did."""
+    if targeting is None:
+        return False
+    has_ended = 0 < targeting.ends_ms <= now_ms
+    return has_ended or bool(targeting.condition and bounds_of(targeting.condition).contradiction)
+
+
+def _leads_nowhere(link: LinkDraft, active: dict[str, OfferDraft], now_ms: int) -> str:
     targets = (*link.targets, *link.fallbacks, *(one for members in link.groups for one in members))
-    if not targets or any(target.weight and target.offer in active for target in targets):
+    shut = [one for one in targets if one.offer not in active or not one.weight or _is_shut(one.targeting, now_ms)]
+    if not targets or len(shut) < len(targets):
         return ""
-    stopped = dict.fromkeys(target.offer for target in targets if target.offer not in active)
+    stopped = dict.fromkeys(target.offer for target in shut)
     names = ", ".join(list(stopped)[:3]) + (f" and {len(stopped) - 3} more" if len(stopped) > 3 else "")
     where = f"clicks go to {link.default_url}" if link.default_url else "its clicks are refused"
     if link.may_be_unplaced and not link.default_url:
         where = "its clicks get a blank page"
-    return f"{names or 'its targets'} {'take' if len(stopped) > 1 else 'takes'} no clicks: {where}"
+    return f"{names} {'take' if len(stopped) > 1 else 'takes'} no clicks: {where}"
 
 
 def _caps(offer: OfferDraft) -> Iterator[Doubt]:

@@ -4,6 +4,7 @@ Owns: these commands' answers, and the exit code: 0 right, 1 refused, 2 wrong us
 `reporting.py`. Never decides what is right: `catalog/` does; never writes but through the engine.
 """
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,7 +45,7 @@ def check(
         settings = load_settings(Layout(data).settings) if data is not None else load_settings()
         compiled = assembly.check_catalog(path, settings, secrets=not skip_secrets)
         counts = compiled.counts()
-        doubts = doubts_about(compiled, settings.visitors)
+        doubts = doubts_about(compiled, settings.visitors, int(time.time() * 1000))
         head = f"{path} is right: {_counted(counts)}"
         lines = [f"{_shown_place(path, doubt.place)}{_without_place(doubt)}" for doubt in doubts]
         if doubts:
