@@ -1,18 +1,67 @@
 """Bodies of many calls with whatever bytes: every line is answered, nothing raises but what refuses the whole."""
 
 import gzip
+import itertools
 import json
+import socket
+from collections.abc import Iterator
 
 import msgspec
+import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from support.catalogs import MemoryCatalogs
+from support.doors import Client, RunningDoor, door_settings, running_door
+from support.intake import advertiser, intake_view
 from waypost.doors.batches import answer_of, bad_line, split
 from waypost.doors.encodings import decoded
 from waypost.errors import WaypostError
 
 BOUND = 2000
+VIEW = intake_view(advertiser(1, "acme", "s3cret"))
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDoor]:
+    settings = door_settings(body_bytes_max=64, batch_bytes_max=4000, refusals_max=10)
+    with running_door(tmp_path_factory.mktemp("door"), catalogs=MemoryCatalogs(VIEW), settings=settings) as running:
+        yield running
+
+
+BODIES = st.lists(
+    st.sampled_from((b'{"click_id":"a"}', b"{}", b"", b"[", b"\xff", b'{"x":"' + b"y" * 90 + b'"}')), max_size=9
+)
+
+
+@given(BODIES, st.lists(st.integers(1, 500), max_size=12), st.booleans(), st.integers(1, 200))
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_however_the_bytes_arrive_each_line_is_answered_and_the_next_request_is_read(
+    door: RunningDoor, parts: list[bytes], cuts: list[int], chunked: bool, chunk: int
+) -> None:
+    body = b"\n".join(parts)
+    head = b"POST /postbacks?token=s3cret HTTP/1.1\r\nHost: d\r\n"
+    if chunked:
+        pieces = [body[at : at + chunk] for at in range(0, len(body), chunk)]
+        sent = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+        request = head + b"Transfer-Encoding: chunked\r\n\r\n" + sent
+    else:
+        request = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    request += b"GET /postback?token=s3cret HTTP/1.1\r\nHost: d\r\n\r\n"
+    client = Client(door.address)
+    client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    start = 0
+    for cut in [*itertools.accumulate(cuts), len(request)]:
+        client.send(request[start:cut])
+        start = max(start, cut)
+    answer, following = client.read(), client.read()
+    client.close()
+    said = [json.loads(line) for line in answer.body.splitlines()]
+    good = (b"{}", b'{"click_id":"a"}', b'{"x":"' + b"y" * 90 + b'"}')
+    assert [one["status"] for one in said] == [int(part in good) for part in parts if part]
+    assert answer.status == following.status == 200 and following.json["status"] == 1
+    assert door.door.limits.large_bodies == 0
 
 
 @given(st.binary(max_size=400), st.sampled_from((b"gzip", b"zstd", b"", b"br", b"GZIP ")))
