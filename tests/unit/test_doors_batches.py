@@ -124,6 +124,15 @@ def test_a_line_without_a_token_whose_values_are_no_text_is_refused_alone(door: 
     assert len(taken(door)) == 1 and door.stats.values["errors"] == 0
 
 
+@pytest.mark.parametrize("target", ["/postbacks", "/postbacks?token=s3cret"])
+def test_text_that_is_no_text_costs_its_own_line_only(door: RunningDoor, target: str) -> None:
+    bad = [b'{"x":"\xff"}', b'{"x":"\\ud800"}', b'{"token":"\\ud800"}', b'{"token":"\xff"}', b'{"token":{}}']
+    said = answers(door.post(target, lines(*bad, {"token": "s3cret"})))
+    assert len(said) == len(bad) + 1 and said[-1]["status"] == 1
+    if target == "/postbacks":
+        assert {one["error"] for one in said[:-1]} <= {"bad_line", "wrong_token", "missing_token"}
+
+
 def test_an_array_is_answered_as_an_array(door: RunningDoor) -> None:
     body = json.dumps([{"click_id": "a"}, 7, {"click_id": "b", "note": "{\n}"}], indent=2).encode()
     answer = door.post("/postbacks?token=s3cret", body, "Content-Type: application/json; charset=utf-8")

@@ -114,7 +114,7 @@ class Batches:
             try:
                 found = read(line)
                 caller = sender if is_known else self._caller_of(shelf, found, line, way)
-            except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):  # values that nobody asked for count too
+            except (msgspec.DecodeError, RecursionError, UnicodeError):  # values that nobody asked for count too
                 yield _NOT_JSON, b"", b"", line
                 continue
             key = b""

@@ -10,7 +10,8 @@ The messages: `proto/waypost.proto`. Why so: docs/decisions/0024-many-calls-at-o
 import asyncio
 import re
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from hmac import compare_digest
 from typing import Any, NamedTuple
@@ -148,36 +149,45 @@ class StreamService:
 
     async def _report(self, data: bytes, context: Any) -> bytes:
         session = await self._begin(context)
-        try:
-            pending = await self._enter(session, data)
-        except WaypostError as error:
-            await _abort(context, error.code, error.detail)
-            raise AssertionError("unreachable") from error
-        return await pending.answer
+        with self._counted():
+            try:
+                pending = await self._enter(session, data)
+            except WaypostError as error:
+                await _abort(context, error.code, error.detail)
+                raise AssertionError("unreachable") from error
+            return await pending.answer
 
     async def _stream(self, _requests: Any, context: Any) -> None:
         session = await self._begin(context)
-        self._streams += 1
-        self._stats.set("door_streams", self._streams)
         stream = _Stream(context, self._settings.grpc_batches_pending_max)
         reader = asyncio.ensure_future(stream.read(lambda data: self._take(session, data, stream)))
         stream.follow(reader)
         self._readers.add(reader)
         try:
-            if self._is_draining:
-                reader.cancel()
-            await stream.answer()
-            if reader.cancelled():
-                await _abort(context, "door_draining")
-            elif isinstance(error := reader.exception(), WaypostError):
-                await _abort(context, error.code, error.detail)
-            elif error is not None:
-                self._stats.add("errors")
-                self._log.error("stream_error", exc_info=error)
-                await context.abort(grpc.StatusCode.INTERNAL, "internal_error: the door made a mistake")
+            with self._counted():
+                if self._is_draining:
+                    reader.cancel()
+                await stream.answer()
+                if reader.cancelled():
+                    await _abort(context, "door_draining")
+                elif isinstance(error := reader.exception(), WaypostError):
+                    await _abort(context, error.code, error.detail)
+                elif error is not None:
+                    self._stats.add("errors")
+                    self._log.error("stream_error", exc_info=error)
+                    await context.abort(grpc.StatusCode.INTERNAL, "internal_error: the door made a mistake")
         finally:
             reader.cancel()
             self._readers.discard(reader)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """One of the streams and calls at once."""
+        self._streams += 1
+        self._stats.set("door_streams", self._streams)
+        try:
+            yield
+        finally:
             self._streams -= 1
             self._stats.set("door_streams", self._streams)
 

@@ -27,7 +27,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("door_browser_reports", "counter", "conversions reported by pages, accepted with status 1"),
     Metric("door_postbacks", "counter", "calls accepted with status 1"),
     Metric("door_batches", "counter", "requests of many calls, and messages by gRPC, that were taken"),
-    Metric("door_streams", "gauge", "streams by gRPC that are open"),
+    Metric("door_streams", "gauge", "streams and calls by gRPC that are open"),
     Metric("door_refused", "counter", "requests answered 4xx"),
     Metric("door_unavailable", "counter", "requests answered 503"),
     Metric("door_connections", "gauge", "open connections"),
