@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from waypost.courier.dispatch import Dispatch
 from waypost.courier.landing import Flight, Landed, land
-from waypost.courier.latency import LatencyWindow
+from waypost.courier.latency import LatencyWindow, bucket_of
 from waypost.courier.policies import Policies
 from waypost.courier.render import Renderer
 from waypost.courier.schedule import Bundle, Lane, Schedule, Waiting
@@ -234,7 +234,7 @@ class Courier:
         now_ms = self._clock.now_ms()
         values = self._stats.values
         kept_max, tokens = self._settings.body_kept_bytes_max, self._dispatch.tokens
-        ended = 0
+        ended = delivered = 0
         for report in reports:
             if report.token < 0:  # no attempt, but a token that attempts wait for
                 reports += self._token_landed(report)
@@ -247,14 +247,15 @@ class Courier:
             self._schedule.freed(lane)
             for outcome in landed.outcomes:
                 if outcome.result is _DELIVERED:
-                    latency_ms = now_ms - post.accepted_ms
+                    delivered += 1
                     lane.delivered += 1
-                    lane.latency.add(latency_ms)
-                    self._latency.add(latency_ms)
-                    values["courier_delivered"] += 1
+                    bucket = bucket_of(now_ms - post.accepted_ms)
+                    lane.latency.count(bucket)
+                    self._latency.count(bucket)
                 else:
                     lane.failed += 1
                     values["courier_retries" if outcome.result is _RETRY else "courier_given_up"] += 1
+        values["courier_delivered"] += delivered
         values["courier_attempts"] += ended
         return len(reports)
 

@@ -32,6 +32,10 @@ _WAIT_IDLE_MS = 5_000
 _EVENTS_MAX = 1024
 _EPOLLET = 1 << 31
 
+_RESPONSE_CODE, _NAMELOOKUP, _CONNECT = pycurl.RESPONSE_CODE, pycurl.NAMELOOKUP_TIME_T, pycurl.CONNECT_TIME_T
+_APPCONNECT, _STARTTRANSFER = pycurl.APPCONNECT_TIME_T, pycurl.STARTTRANSFER_TIME_T
+_TOTAL = pycurl.TOTAL_TIME_T
+
 _TOO_LARGE = 100  # CURLE_TOO_LARGE, which pycurl does not name
 
 # libcurl's codes (https://curl.se/libcurl/c/libcurl-errors.html) as ours; `send_failed` for all others.
@@ -301,7 +305,7 @@ class _Slot:
         easy.setopt(pycurl.URL, request.url)
         if request.method != self._method or request.method != "GET":
             self._prepare_method(request)
-        easy.setopt(pycurl.HTTPHEADER, [_header_line(name, value) for name, value in request.headers])
+        easy.setopt(pycurl.HTTPHEADER, _header_lines(request.headers))
         if request.connect_timeout_ms != self._connect_timeout_ms:
             self._connect_timeout_ms = request.connect_timeout_ms
             easy.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, request.connect_timeout_ms))  # 0 would mean libcurl's default
@@ -364,7 +368,8 @@ class _Slot:
     def report(self, number: int, text: str) -> SendReport:
         """How the transfer ended; `number` is libcurl's code, 0 for a whole answer."""
         get = self.easy.getinfo
-        status = get(pycurl.RESPONSE_CODE)
+        status = get(_RESPONSE_CODE)
+        begun = self._begun > 0
         code = ""
         if number:
             code, text = self._code_of(number, text)
@@ -377,13 +382,13 @@ class _Slot:
             text,
             status,
             self.address,
-            get(pycurl.NAMELOOKUP_TIME_T),
-            get(pycurl.CONNECT_TIME_T),
-            get(pycurl.APPCONNECT_TIME_T),
-            get(pycurl.STARTTRANSFER_TIME_T),
-            get(pycurl.TOTAL_TIME_T),
-            self._begun > 0 and not self._opened,
-            self._begun > 0,
+            get(_NAMELOOKUP),
+            get(_CONNECT),
+            get(_APPCONNECT),
+            get(_STARTTRANSFER),
+            get(_TOTAL),
+            begun and not self._opened,
+            begun,
             self._body,
             retry_after,
         )
@@ -410,10 +415,10 @@ class _Lent(socket.socket):
         self.close()
 
 
-def _header_line(name: str, value: str) -> str | bytes:
-    """As libcurl takes it: `;` marks a header that is sent empty."""
-    line = f"{name}: {value}" if value else f"{name};"
-    return line if line.isascii() else line.encode()
+def _header_lines(headers: Sequence[tuple[str, str]]) -> Sequence[str | bytes]:
+    """As libcurl takes them: `;` marks a header that is sent empty."""
+    lines = [f"{name}: {value}" if value else f"{name};" for name, value in headers]
+    return lines if "".join(lines).isascii() else [line.encode() for line in lines]
 
 
 def _new_easy(settings: CourierSettings) -> Any:

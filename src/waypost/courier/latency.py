@@ -8,6 +8,11 @@ from math import log2
 _STEPS = 4  # buckets to each doubling: a quantile is right to about 19%
 
 
+def bucket_of(latency_ms: float) -> int:
+    """Where a latency is counted."""
+    return int(log2(latency_ms) * _STEPS) if latency_ms > 1 else 0
+
+
 class LatencyWindow:
     """Counts by bucket; `roll` begins a new second and forgets the oldest."""
 
@@ -18,7 +23,10 @@ class LatencyWindow:
 
     def add(self, latency_ms: float) -> None:
         """Counts one latency; less than a millisecond counts as one."""
-        bucket = int(log2(latency_ms) * _STEPS) if latency_ms > 1 else 0
+        self.count(bucket_of(latency_ms))
+
+    def count(self, bucket: int) -> None:
+        """Counts one latency, whose bucket is known."""
         newest = self._seconds[0]
         newest[bucket] = newest.get(bucket, 0) + 1
 

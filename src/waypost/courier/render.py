@@ -32,7 +32,7 @@ _ATTEMPT_NAMES = frozenset(row.name for row in MACROS.values() if Where.ATTEMPT 
 _BATCH_BYTES_MAX = 8 << 20
 _FIRST_ATTEMPT = ("Waypost-Attempt", "1")
 
-_url = re.compile(r"https?://(?:[!-.0->A-~]*@)?(?:\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._~%-]+)(?::[0-9]{1,5})?(?:[/?#][!-~]*)?").fullmatch  # fmt: skip  # noqa: E501
+_url = re.compile(r"https?://(?:[!-.0->A-~]*+@)?(?:\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._~%-]+)(?::[0-9]{1,5})?(?:[/?#][!-~]*)?").fullmatch  # fmt: skip  # noqa: E501
 _secret = re.compile(r"(?<=://)[^/?#@]*@").sub
 
 

@@ -40,6 +40,7 @@ _BASE2, _BASE4, _BASE8, _BASE14 = (62**power for power in (2, 4, 8, 14))
 _HIGHEST = "7n42DGM5Tflk9n8mt7Fhc7"  # 2^128 - 1; the alphabet is in the order of character codes, so texts compare
 _LANE = 32  # digits in which `_blocks_of` reads an id's 22, with zeros before them: a power of two
 _parts = Struct(">16xQII").iter_unpack
+_new = tuple.__new__  # makes a named tuple in a third of the time that its own constructor takes
 
 
 class ClickKey(NamedTuple):
@@ -61,7 +62,7 @@ class ClickId(NamedTuple):
 
     @property
     def key(self) -> ClickKey:
-        return ClickKey(self.ms, self.door, self.seq)
+        return _new(ClickKey, self[:3])
 
 
 class KeyRing:
@@ -118,8 +119,9 @@ class ClickIdCodec:
             plain = decrypt(_blocks_of([texts[nth][1:] for nth in nths]))
             for nth, (high, low, check) in zip(nths, _parts(plain), strict=True):
                 if check == _CHECK:
-                    sequence = (high & 0x3FF) << 4 | low >> 28
-                    found[nth] = ClickId(high >> 22, high >> 10 & 0xFFF, sequence, low >> 2 & 0x3FFFFFF, low & 3)
+                    seq = (high & 0x3FF) << 4 | low >> 28
+                    parts = (high >> 22, high >> 10 & 0xFFF, seq, low >> 2 & 0x3FFFFFF, low & 3)
+                    found[nth] = _new(ClickId, parts)
         return found
 
 

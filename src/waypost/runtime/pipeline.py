@@ -218,14 +218,15 @@ class Pipeline:
         known = self._ledger.conversions_by_identity([case.identity for case in ready if case.identity])
         fresh: dict[bytes, tuple[Conversion, bool]] = {}
         fired: dict[ClickKey, set[int]] = {}
-        if self._rules.has_firsts:
+        has_firsts = self._rules.has_firsts
+        if has_firsts:
             fired = self._ledger.fired([case.click_key for case in ready if case.click_key is not None])
         limits = CheckLimits(now_ms, self._settings.click_window_ms, self._sum_max)
         for case in ready:
             try:
                 held = fresh.get(case.identity)
                 case.existing = held[0] if held is not None else known.get(case.identity)
-                if case.click_key is not None:
+                if has_firsts and case.click_key is not None:
                     case.fired = fired.get(case.click_key, ())
                 judgement = judge(case, self._counters, limits, version, self._rules)
                 self._collect(case, judgement, changes, fresh, was_new=held is not None and held[1])
@@ -344,7 +345,7 @@ class Pipeline:
     ) -> None:
         """Adds what follows from one case. What cannot be encoded raises before anything is added."""
         decision = encode_frame(judgement.decision)
-        postbacks = [encode_frame(postback) for postback in judgement.postbacks]
+        postbacks = [encode_frame(postback) for postback in judgement.postbacks] if judgement.postbacks else ()
         changes.decisions.append(decision)
         self._tally(judgement.decision.verdict)
         if judgement.held_back:

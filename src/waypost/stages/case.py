@@ -25,6 +25,7 @@ from waypost.stages.terms import NOTHING, Amount, owed, parse_amounts, revenue_o
 REPORTED = ("click_id", "goal", "sum", "currency", "txn_id")  # what a page may say of a conversion
 _ROUTES_MAX = 100_000
 _BROWSER = Auth.BROWSER  # a name of its own: to find an enum's member takes long, and each call is asked
+_identity = blake2b(digest_size=16)
 _STATUSES = ("approved", "pending", "declined")
 
 
@@ -97,7 +98,7 @@ class Case(msgspec.Struct, gc=False):
     def name_click(self, click_id: ClickId) -> None:
         """Sets what the deciphered id says."""
         self.click_id = click_id
-        self.click_key = ClickKey(click_id.ms, click_id.door, click_id.seq)
+        self.click_key = click_id.key
 
 
 _LedTo: TypeAlias = tuple[Route | None, Offer | None, Offer | None, Partner | None]
@@ -310,4 +311,6 @@ def identity_of(case: Case) -> bytes:
     else:
         key = case.click_id
         text = f"{mark}click\0{key.ms}\0{key.door}\0{key.seq}\0{case.goal.name}"
-    return blake2b(text.encode(), digest_size=16).digest()
+    digest = _identity.copy()  # cheaper than one with parameters, each time
+    digest.update(text.encode())
+    return digest.digest()
