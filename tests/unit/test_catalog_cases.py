@@ -178,6 +178,27 @@ def test_calls_prove_who_they_are_from_without_any_secret(tmp_path: Path) -> Non
     assert found == []
 
 
+WAYS = """
+  - click: {offer: desk, partner: geozo, query: {sub1: 'a&b=c', mode: json}, method: HEAD}
+    expect: {http: 200}
+  - click: {url: /c?offer=desk&partner=geozo&sub1=Zürich}
+    expect: {http: 302, url: 'https://desk.example/?c=$click_id&s=Z%C3%BCrich'}
+  - click: {offer: desk, partner: geozo, user_agent: 'Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X)'}
+  - postback: {json: {click_id: $click_id, goal: sale, sum: 12.5, token: 'env:ACME_TOKEN_THAT_NOBODY_SET'}}
+    expect: {http: 200, verdict: new, goal: sale, partner: geozo, sum: 12.50 USD, payout: 1.25 USD, revenue: 1.25 USD}
+  - postback: {json: {click_id: $click_id, goal: sale, token: wrong}}
+    expect: {http: 200, verdict: refused, code: bad_token, answer: '{"status":1,"receipt":"$receipt"}'}
+  - postback: {body: 'click_id=$click_id&goal=lost', headers: {Content-Type: application/x-www-form-urlencoded}}
+    expect: {verdict: refused, code: goal_unknown, fails: [goal_known]}
+  - postback: {query: {goal: install}}
+    expect: {verdict: refused, code: click_id_missing}
+"""
+
+
+def test_requests_may_be_made_in_every_way_that_a_door_knows(tmp_path: Path) -> None:
+    assert problems_of(tmp_path, WAYS) == []
+
+
 def test_cases_of_one_file_know_nothing_of_each_other(tmp_path: Path) -> None:
     steps = "  - click: both\n  - postback: {query: {click_id: $click_id, goal: install, txn_id: T}}\n"
     expect = "    expect: {verdict: new}\n"
@@ -206,6 +227,7 @@ def test_the_same_cases_come_out_the_same_at_every_run(tmp_path: Path) -> None:
         ("  - click: {link: both, at: 2026-02-30}", 4, "catalog_bad_value", "is no time"),
         ("  - click: both\n  - click: {link: both, at: 2026-01-01}", 5, "catalog_bad_value", "before the step above"),
         ("  - click: {link: both, name: any}", 4, "catalog_bad_value", "cannot name a click"),
+        ("  - click: {link: both, query: sub1=a b}", 4, "catalog_bad_value", "write `%20`"),
         ("   []", 4, "catalog_missing_key", "is empty"),
     ],
 )
@@ -225,6 +247,14 @@ def test_files_of_cases_are_no_part_of_a_catalog(tmp_path: Path) -> None:
         (tmp_path / name).write_text("cases: []" if name != "a.yaml" else CATALOG)
     assert [name for name, _ in read_sources(tmp_path, 1 << 20)] == ["a.yaml"]
     assert [name for name, _ in read_sources(tmp_path / "b.test.yaml", 1 << 20)] == ["b.test.yaml"]
+
+
+def test_who_names_the_catalog_in_place_of_cases_is_told_how(tmp_path: Path) -> None:
+    (tmp_path / "catalog.yaml").write_text(CATALOG)
+    with pytest.raises(CatalogErrors) as refused:
+        assembly.run_cases(tmp_path / "catalog.yaml", [tmp_path / "catalog.yaml"], load_settings(None, {}))
+    (error,) = refused.value.errors
+    assert (error.place, error.hint) == ("catalog.yaml:2", "`waypost catalog test --catalog catalog.yaml`")
 
 
 def test_a_catalog_without_cases_is_told_where_to_write_them(tmp_path: Path) -> None:

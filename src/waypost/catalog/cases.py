@@ -32,6 +32,8 @@ FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _TAKEN = ("click_id", "receipt", "any")  # `$any` is whatever stands there
 _HTTP = re.compile(r"[1-5]\d\d\Z")
+_NO_URL = re.compile(r"[\x00-\x20\x7f]")
+_ABOVE_ASCII = re.compile(r"[^\x00-\x7f]+")
 _AMOUNT = re.compile(r"-?\d{1,18}(\.\d{1,18})? [A-Z]{3}\Z")
 
 
@@ -124,6 +126,11 @@ class _Cases:
         self._advertisers = {one.name for one in compiled.advertisers}
 
     def file(self, tree: Mapping, file: str) -> list[Case]:
+        if "waypost" in tree.entries:
+            hint = f"`waypost catalog test --catalog {file}`"
+            message = "this is a catalog, and no file of cases"
+            self._reader.problems.add("catalog_unknown_key", message, tree.keys["waypost"], hint=hint)
+            return []
         top = self._reader.fields(Field(tree, ""), "", (file, 1))
         listed = top.get("cases") if top is not None else None
         if listed is None:
@@ -220,7 +227,7 @@ class _Cases:
             return "/"
         query = self._query(fields.get("query"))
         if "url" in fields:
-            text = reader.text(fields.get("url")) or "/"
+            text = self._written(fields.get("url")) or "/"
             text = re.sub(r"\Ahttps?://[^/?#]*", "", text)
             return text + ("&" if "?" in text else "?") + query if query else text
         if not is_click:
@@ -241,7 +248,15 @@ class _Cases:
             return ""
         if isinstance(field.node, Mapping):
             return urlencode(self._texts(field), safe="$", errors="surrogatepass")
-        return (self._reader.text(field) or "").removeprefix("?")
+        return self._written(field).removeprefix("?")
+
+    def _written(self, field: Field | None) -> str:
+        """A URL's text as it goes over the wire: what is above ASCII is encoded, as browsers and doors do."""
+        text = self._reader.text(field) or ""
+        if field is not None and _NO_URL.search(text):
+            hint = "write `%20`, or a mapping of parameters"
+            self._reader.wrong("catalog_bad_value", field, "has a space or a control character in it", hint=hint)
+        return _ABOVE_ASCII.sub(lambda found: quote(found[0], errors="surrogatepass"), text)
 
     def _body(self, fields: Fields) -> tuple[str, str]:
         """The body, and the media type that goes with how it is written."""
