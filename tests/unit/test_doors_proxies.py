@@ -33,6 +33,7 @@ def v2(address: str, *, command: int = 0x21, extra: bytes = b"") -> bytes:
         ("X-Forwarded-For", "203.0.113.9:4711, 10.2.2.2", "203.0.113.9"),
         ("X-Forwarded-For", "[2001:dead::1]:4711, 2001:db8::7", "2001:dead::1"),
         ("X-Forwarded-For", "::ffff:203.0.113.9", "203.0.113.9"),
+        ("X-Forwarded-For", "fe80::1%eth0", "fe80::1"),
         ("X-Forwarded-For", "1.1.1.1, unknown", "10.0.0.1"),
         ("X-Forwarded-For", "1.1.1.1, unknown, 10.2.2.2", "10.2.2.2"),
         ("X-Forwarded-For", "", "10.0.0.1"),

@@ -154,7 +154,7 @@ def _read_v2(data: bytes) -> tuple[int, str] | None:
 
 def _text(address: IPv4Address | IPv6Address) -> str:
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return str(mapped or address)
+    return str(mapped or address).partition("%")[0]  # a zone means something on its own machine only
 
 
 def _hops(text: str) -> Iterator[str]:
