@@ -7,7 +7,7 @@ from waypost.macros.dialects.dialect import rows
 from waypost.macros.dialects.guess import Confidence, guess
 from waypost.macros.dialects.postbacks import translate_postback
 from waypost.macros.lint import Kind, check
-from waypost.macros.names import IN_POSTBACK
+from waypost.macros.names import IN_POSTBACK, LEAVES_FOR_NOBODY, is_personal
 from waypost.macros.template import Position, compile_template
 
 VALUES = {
@@ -71,7 +71,11 @@ def test_a_published_form_renders_as_its_system_says(dialect: str, theirs: str, 
         ("singular", "{IFA5}", "{click.idfa|md5}"),
         ("appsflyer", "(sha1-idfa)", "{click.idfa|sha1}"),
         ("adjust", "{gps_adid}", "{click.gps_adid}"),
+        ("adjust", "{fire_adid}", "{click.fire_adid}"),
+        ("adjust", "{mac_md5}", "{click.mac|md5}"),
         ("branch", "<@md5>${(user_data.aaid)!}</@md5>", "{click.gaid|md5}"),
+        ("keitaro", "{IDFA}", "{click.IDFA}"),
+        ("keitaro", "{google_aid}", "{click.google_aid}"),
     ],
 )
 def test_what_names_a_device_is_translated_and_said_to_leave_empty(dialect: str, theirs: str, ours: str) -> None:
@@ -99,6 +103,34 @@ def test_what_has_no_counterpart_is_refused_with_a_reason(dialect: str, theirs: 
     assert answer.text is None
     assert answer.errors[0].code == code and answer.errors[0].hint
     assert answer.draft.replace("{{", "{").replace("}}", "}").startswith("https://h.com/p?b=")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "theirs"),
+    [
+        ("keitaro", "{ip}"),
+        ("binom", "{user_agent}"),
+        ("everflow", "{aaid}"),
+        ("adjust", "{windows_aid}"),
+    ],
+)
+def test_nobody_is_told_to_pass_a_device_s_name_in_a_click(dialect: str, theirs: str) -> None:
+    answer = translate_postback(DIALECTS[dialect], f"https://h.com/p?b={theirs}")
+    assert [problem.hint for problem in answer.errors] == [LEAVES_FOR_NOBODY]
+
+
+@pytest.mark.parametrize(
+    "name", ["aaid", "click.google_aid", "click.IDFA_MD5", "idfa-sha1", "gps_adid_sha256", "Win_UDID"]
+)
+def test_the_published_names_of_devices_and_their_hashes_are_personal(name: str) -> None:
+    assert is_personal(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["click_id", "click.subid_hash", "sub1", "click.device", "click.ad_id", "campaign_name"]
+)
+def test_other_names_are_not(name: str) -> None:
+    assert not is_personal(name)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ Never computes a value: doors, the pipeline and the courier do.
 """
 
 import difflib
+import re
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -32,8 +33,14 @@ VISITOR = {
 _PERSONAL = """
 ip user_ip ua user_agent email email_hash phone msisdn idfa idfv gaid gps_adid adid oaid android_id device_id deviceid
 imei mac mac_address user_id name first_name last_name address lat lon fbc fbp
+userip ip_address ipv6 click_ip device_ip install_ip useragent uagent device_ua imsi udid ifa ifv aifa aaid
+ios_idfa ios_ifa ios_idfv ios_ifv google_aid advertising_id advertisingid androidid android_device_id ios_device_id
+fire_adid kindle_aid windows_aid win_adid win_hwid win_naid win_udid huawei_oaid
+appsflyer_id appsflyer_device_id appmetrica_device_id kochava_device_id
 """
 PERSONAL = frozenset(_PERSONAL.split())
+LEAVES_FOR_NOBODY = "remove it: what identifies a person or a device leaves for nobody"
+_HASHED = re.compile(r"_(?:md5|sha1|sha256|hash|hashed)(?:_hex)?\Z")
 
 
 class Where(StrEnum):
@@ -103,8 +110,12 @@ CLICK_FIELD = MacroName("click.NAME", "any other parameter of the click's URL, b
 
 
 def is_personal(name: str) -> bool:
-    """Whether a macro identifies a person or a device; a free click parameter (`click.NAME`) is judged by its NAME."""
-    return name.removeprefix(CLICK_PREFIX).lower() in PERSONAL
+    """Whether a macro identifies a person or a device; a free click parameter (`click.NAME`) is judged by its NAME.
+
+    A hash (`idfa_md5`) identifies as what it is made of does.
+    """
+    name = name.removeprefix(CLICK_PREFIX).lower().replace("-", "_")
+    return name in PERSONAL or _HASHED.sub("", name) in PERSONAL
 
 
 class NameSet:
@@ -124,6 +135,8 @@ class NameSet:
         """What may have been meant, or where the name would have a value."""
         if name in MACROS:
             return f"it has a value in: {', '.join(sorted(MACROS[name].where))}"
+        if is_personal(name):
+            return LEAVES_FOR_NOBODY
         close = did_you_mean(name, self._names)
         return f"did you mean {{{close}}}?" if close else f"a click's own parameter is {{{CLICK_PREFIX}{name}}}"
 

@@ -50,13 +50,20 @@ gps_adid_lower_sha1?, gps_adid_sha1? -> click.gps_adid|sha1
 android_id -> click.android_id
 android_id_md5 -> click.android_id|md5
 oaid? -> click.oaid
+fire_adid -> click.fire_adid
+win_udid -> click.win_udid
+win_hwid -> click.win_hwid
+win_naid -> click.win_naid
+win_adid -> click.win_adid
+mac_sha1 -> click.mac|sha1
+mac_md5 -> click.mac|md5
 adid -> click.adid
 ip_address -> click.ip
 user_agent -> click.user_agent
 device_name, sdk_version, api_level, app_version, tracking_enabled, match_type, impression_based -> no_fact
 is_organic, rejection_reason, timezone, environment, store, connection_type, reftag, click_referer -> no_fact
 click_attribution_window, impression_attribution_window, reattribution_attribution_window -> no_fact
-inactive_user_definition, mac_sha1, mac_md5, win_udid, win_hwid, win_naid, win_adid, fire_adid -> no_fact
+inactive_user_definition -> no_fact
 fb_campaign_group_name, fb_campaign_group_id, fb_campaign_name, fb_campaign_id, fb_adgroup_name -> no_fact
 fb_adgroup_id, tweet_id, twitter_line_item_id, google_ads, google_ads_campaign_id -> no_fact
 iad_ad_id, iad_keyword, iad_keyword_id, iad_org_id, iad_conversion_type, iad_country_or_region -> no_fact

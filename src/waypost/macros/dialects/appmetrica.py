@@ -37,6 +37,7 @@ ios_ifa_md5? -> click.idfa|md5
 ios_ifa_sha1? -> click.idfa|sha1
 ios_ifv -> click.idfv
 google_aid -> click.gaid
+windows_aid -> click.windows_aid
 google_aid_md5? -> click.gaid|md5
 google_aid_sha1? -> click.gaid|sha1
 android_id? -> click.android_id
@@ -47,7 +48,7 @@ profile_id, appmetrica_device_id -> click.user_id
 match_type, attributed_touch_type, device_model, operator_name, mcc, mnc, limit_ad_tracking -> no_fact
 click_timezone, conversion_timezone, install_timezone, start_timezone, session_id -> no_fact
 start_datetime, start_timestamp, app_version_name, appmetrica_sdk_version, adwords_link_id -> no_fact
-adwords_rdid, windows_aid, conversion_event_json, product_id, inapp_validated, inapp_receipt -> no_fact
+adwords_rdid, conversion_event_json, product_id, inapp_validated, inapp_receipt -> no_fact
 ecom_quantity, ecom_product_name, ecom_promocodes, ecom_type, is_reattribution?, is_reengagement? -> no_fact
 connection_type?, app_build_number?, event_json? -> no_fact
 ecom_category_path_#1-10 -> no_fact

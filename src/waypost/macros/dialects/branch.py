@@ -82,6 +82,8 @@ user_data.language -> language
 user_data.idfa -> click.idfa
 user_data.idfv -> click.idfv
 user_data.aaid -> click.gaid
+user_data.kindle_aid -> click.kindle_aid
+user_data.windows_aid -> click.windows_aid
 user_data.android_id -> click.android_id
 user_data.ip, last_attributed_touch_data.user_data_ip -> click.ip
 user_data.user_agent, last_attributed_touch_data.user_data_user_agent -> click.user_agent
@@ -90,7 +92,7 @@ user_data.model, user_data.sdk_version, user_data.app_version, user_data.limit_a
 user_data.environment, user_data.platform, user_data.carrier_name, user_data.http_referrer -> no_fact
 user_data.referral_source, user_data.internet_connection_type, user_data.is_jailbroken -> no_fact
 user_data.geo_continent_code, user_data.geo_dma_code, user_data.geo_postal_code -> no_fact
-user_data.kindle_aid, user_data.windows_aid, last_attributed_touch_type, first_event_for_user -> no_fact
+last_attributed_touch_type, first_event_for_user -> no_fact
 event_data.coupon, event_data.tax, event_data.shipping, event_data.affiliation -> no_fact
 event_data.search_query, event_data.description, event_data.ad_type -> no_fact
 custom_data.content_id, custom_data.content_type, custom_data.date1, custom_data.date2 -> no_fact

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from waypost.macros.dialects.brackets import Token
 from waypost.macros.dialects.translation import Severity
 from waypost.macros.filters import FILTERS
-from waypost.macros.names import IN_POSTBACK, is_personal
+from waypost.macros.names import IN_POSTBACK, LEAVES_FOR_NOBODY, is_personal
 
 DRAWN = "drawn from the postback's id, so that every attempt has the same"
 NOT_KEPT = "Waypost keeps no such fact of a click"
@@ -128,9 +128,17 @@ class Dialect(NamedTuple):
 def no_counterpart(piece: str, name: str, row: Row) -> Found:
     """Why a name that the dialect has cannot be sent."""
     hint = "remove it, or write a text"
-    if row.note == NOT_KEPT:
+    if row.note == NOT_KEPT and is_personal(name):
+        hint = LEAVES_FOR_NOBODY
+    elif row.note == NOT_KEPT:
         hint = f"pass it in the click's URL as a parameter of its own, then write {{click.{name}}}"
     return Found(Severity.ERROR, "macro_unknown", f"{piece[:64]} has no counterpart: {row.note}", hint)
+
+
+def leaves_empty(piece: str) -> Found:
+    """That a token's value leaves for nobody."""
+    detail = f"{piece[:64]} identifies a person or a device: it leaves Waypost empty"
+    return Found(Severity.WARNING, "macro_unfilled", detail, "remove it, unless the partner wants it empty")
 
 
 def read_row(piece: str, name: str, row: Row) -> Reading:
@@ -141,8 +149,7 @@ def read_row(piece: str, name: str, row: Row) -> Reading:
     if row.note:
         found.append(Found(Severity.WARNING, "macro_adapted", f"{piece[:64]}: {row.note}"))
     if row.personal:
-        detail = f"{piece[:64]} identifies a person or a device: it leaves Waypost empty"
-        found.append(Found(Severity.WARNING, "macro_unfilled", detail, "remove it, unless the partner wants it empty"))
+        found.append(leaves_empty(piece))
     return Reading(f"{{{row.ours}}}", tuple(found))
 
 

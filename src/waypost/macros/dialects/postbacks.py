@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from waypost.macros.dialects.brackets import ENCODED, Token, find_tokens, masked
-from waypost.macros.dialects.dialect import Dialect, Found, Reading, read_row
+from waypost.macros.dialects.dialect import Dialect, Found, Reading, leaves_empty, read_row
 from waypost.macros.dialects.leftovers import (
     Leftover,
     as_literal,
@@ -24,7 +24,7 @@ from waypost.macros.dialects.slips import latin
 from waypost.macros.dialects.translation import Problem, Severity, Translation, error, problem_of, warning
 from waypost.macros.dialects.urls import AUTHORITY, html_signs, unpartnered, why_no_url
 from waypost.macros.encoding import Position
-from waypost.macros.names import IN_POSTBACK, NameSet, did_you_mean
+from waypost.macros.names import IN_POSTBACK, LEAVES_FOR_NOBODY, NameSet, did_you_mean, is_personal
 from waypost.macros.syntax import MacroError
 from waypost.macros.template import TEMPLATE_BYTES_MAX, compile_template
 
@@ -231,8 +231,14 @@ class _Walk:
             also = " nor a parameter of the click" if self.dialect.free else ""
             detail = f"{token.text[:64]} is {'neither' if also else 'not'} a macro of {title}{also}"
             fallback = f"a parameter of the click is {{click.{token.name[:64]}}} in Waypost"
+            if is_personal(token.name):
+                fallback = LEAVES_FOR_NOBODY
             self._error("macro_unknown", detail, token.start, hint or fallback)
             return None
+        if is_personal(token.name):
+            found = leaves_empty(token.text)
+            self._warning(found.code, found.detail, token.start, found.hint)
+            return self._free(token)
         detail = f"{token.text[:64]} is no macro of {title}: taken for a parameter of the click's URL"
         self._warning("macro_unfilled", detail, token.start, hint or f"the click's URL must carry {token.name}=")
         return self._free(token)
