@@ -1,25 +1,35 @@
 """What all connections have read in one turn of the loop, taken in together before the commit of that turn begins.
 
 Between two reads lie system calls, after which the interpreter finds its caches cold; requests that are handled one
-after the other cost less. Measured: docs/decisions/0015-known-heads.md.
+after the other cost less, and so do the steps of one kind: all heads are looked at, and then all requests handled.
+Measured: docs/decisions/0015-known-heads.md, 0028-a-click-in-few-steps.md.
 
 Owns: the pieces of the turn, in the order in which they came. Reads and writes nothing else. Never holds more than
 small pieces, and none beyond the turn.
 """
 
 import asyncio
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
 
 from waypost.telemetry.log import logger
 
 PIECE_BYTES_MAX = 4096  # a larger piece is not kept waiting: all is taken in at once
 
 
+Head: TypeAlias = tuple[bytes, dict[bytes, bytes]]
+"""Target and headers of a request without a body."""
+
+
 class Taker(Protocol):
     """A connection."""
 
-    def take(self, data: bytes) -> None:
-        """Handles what was read."""
+    @property
+    def look(self) -> Callable[[bytes], Head | None]:
+        """Finds the one request that a piece may be; hangs on nothing but the piece, and changes nothing."""
+
+    def take(self, data: bytes, head: Head | None) -> None:
+        """Handles what was read, and what `look` found in it."""
 
     def abort(self) -> None:
         """Ends the connection."""
@@ -52,9 +62,10 @@ class Inbox:
     def empty(self) -> None:
         """Hands each piece to its connection."""
         pieces, self._pieces = self._pieces, []
-        for taker, data in pieces:
+        heads = [taker.look(data) for taker, data in pieces]
+        for (taker, data), head in zip(pieces, heads, strict=True):
             try:
-                taker.take(data)
+                taker.take(data, head)
             except Exception:  # a mistake of ours: costs this connection, not the others
                 self._log.exception("take_failed")
                 taker.abort()

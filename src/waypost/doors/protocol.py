@@ -13,7 +13,7 @@ import httptools
 
 from waypost.doors.answers import CLOSE, CONTINUE, KEEP, KEEP_1_0, Answers
 from waypost.doors.commit import GroupCommit
-from waypost.doors.inbox import Inbox
+from waypost.doors.inbox import Head, Inbox
 from waypost.doors.known_heads import KnownHeads
 from waypost.doors.known_lines import WANTED
 from waypost.doors.limits import Limits
@@ -81,7 +81,6 @@ class Connection(asyncio.Protocol):
         "_is_paused",
         "_is_proxy",
         "_kept_headers",
-        "_known",
         "_owner",
         "_parser",
         "_put",
@@ -94,6 +93,7 @@ class Connection(asyncio.Protocol):
         "is_closing",
         "is_head_done",
         "is_known",
+        "look",
         "method",
         "mode",
         "peer",
@@ -105,7 +105,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, owner: Owner, address: str = "") -> None:
         self._owner = owner
         self._put = owner.inbox.put
-        self._known = owner.known_heads.find
+        self.look = owner.known_heads.find
         self._parser: Any = None  # made for the first request that needs one
         self._feed: Any = None
         self.transport: asyncio.Transport | None = None
@@ -188,17 +188,13 @@ class Connection(asyncio.Protocol):
 
     # --- requests ------------------------------------------------------------------------------------
 
-    def take(self, data: bytes) -> None:
+    def take(self, data: bytes, head: Head | None) -> None:
         """See `inbox.Taker`."""
-        if self.in_request or self.is_closing:
-            self._parse(data)
-            return
-        known = self._known(data)
-        if known is None:
+        if head is None or self.in_request or self.is_closing:
             self._parse(data)
             return
         own = self.headers
-        self.url, self.headers = known
+        self.url, self.headers = head
         self.method = b"GET"
         self.mode = KEEP
         if self._is_proxy:

@@ -92,6 +92,8 @@ class Routes:
         url = connection.url
         if url[:10] == b"/postback?" and self._postbacks.take_plain(connection, self.shelf, url[10:]):
             return
+        if url[:3] == b"/c/" and shelf is not None and self._take_plain_click(connection, shelf, url[3:]):
+            return
         if url[:1] != b"/":
             url = _origin_form(url)
         if b"#" in url:
@@ -111,6 +113,17 @@ class Routes:
             self._answer_health(connection)
         elif not self._own_file(connection, path, query):
             self._other(connection, path, query)
+
+    def _take_plain_click(self, connection: Connection, shelf: Shelf, rest: bytes) -> bool:
+        """The short way of most clicks: a GET of a link that is known and leads somewhere, no test, and no limit."""
+        if connection.method != b"GET" or self._limits.clicks.is_on or b"waypost-test" in connection.headers:
+            return False
+        name, _, query = rest.partition(b"?")
+        plan = shelf.links.get(name)
+        if plan is None or plan.code or rest.find(b"#") >= 0:
+            return False
+        self._place(connection, shelf, plan, name, query, self._clicks.take, test=False)
+        return True
 
     def _is_for_us(self, connection: Connection, shelf: Shelf) -> bool:
         return shelf.hosts.of(connection.headers.get(b"host", b"")).is_active or connection.url == b"/healthz"
@@ -287,6 +300,11 @@ class Routes:
         if plan.code:
             self.refuse(connection, plan.code, detail=plan.detail, is_visit=True)
             return
+        self._place(connection, shelf, plan, name, query, take, test=test)
+
+    def _place(
+        self, connection: Connection, shelf: Shelf, plan: LinkPlan, name: bytes, query: bytes, take: Take, *, test: bool
+    ) -> None:
         try:
             code = take(connection, shelf, plan, name, query, test=test)
             if code:

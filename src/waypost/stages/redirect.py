@@ -25,6 +25,7 @@ from waypost.stages.rotation import BY_WEIGHT, IN_ORDER, Kept, Rotation, Skipped
 from waypost.stages.targeting import LINK_PREFIX, Gate, Visit
 
 CLICK_PREFIX = "click."
+_ADDRESS_CHARS = bytes(range(33, 127))  # what an address may consist of: printable ASCII without the space
 _KNOWN_AT_ONCE = frozenset({"click_id", "link", "offer", "partner"})
 
 NO_FACTS: Mapping[str, str] = {}
@@ -288,7 +289,7 @@ def target_url(target: TargetPlan, click_id: str, query: bytes, facts: Mapping[s
             url = template.render(target.blank | {"click_id": click_id})
     else:
         url = template.render(values)
-    if not url.isascii() or not url.isprintable() or " " in url:
+    if not url.isascii() or url.encode().translate(None, _ADDRESS_CHARS):
         raise WaypostError("bad_target", "the offer's URL rendered to an address with characters none may have")
     return url
 
