@@ -169,6 +169,18 @@ def test_a_partner_s_default_and_the_installation_s() -> None:
     assert compiled(text).links[0].default_url == "http://p.example/"
 
 
+def test_a_partner_s_offer_and_group_take_what_the_link_s_own_ways_do_not() -> None:
+    rest = "groups: {rest: {offers: [c, d]}, last: {offers: [d, e]}}\nfallback: {group: last, url: 'http://top.example/'}\n"
+    rest += "links: {demo: {partner: geozo, offer: a}}\n"
+    text = catalog(dict.fromkeys("abcde", ""), rest).replace("geozo: {}", "geozo: {fallback: {offer: b, group: rest}}")
+    (draft,) = compiled(text).links
+    assert [target.offer for target in draft.fallbacks] == ["b"]
+    assert [[one.offer for one in group] for group in draft.groups] == [["c", "d"], ["e"]]
+    assert draft.default_url == "http://top.example/"
+    (draft,) = compiled(text.replace("offer: a}", "offer: a, fallback: blank}")).links
+    assert (draft.fallbacks, draft.groups, draft.default_url) == ((), (), ""), "the link's own way ends there"
+
+
 def applied(folder: Path, text: str) -> Link:
     file = folder / "c.yaml"
     file.write_text(text, "utf-8")

@@ -229,18 +229,19 @@ class Places:
     def worked_out(self, link: LinkDraft) -> LinkDraft:
         """The link with its fallback offers, groups, default address, and whether a click may find no offer."""
         names = [target.offer for target in link.targets]
-        ways = [link.fallback, *(self._offers[name].fallback for name in names if name in self._offers)]
+        ways, beyond = self._ways(link, names)
         chained = [offer for name in names for offer in self._chain(self._next(name))]
-        if link.fallback is not None:
-            chained = [*chained, *self._chain(link.fallback.offer)]
+        for way in (link.fallback, *beyond):
+            if way is not None:
+                chained += self._chain(way.offer)
         fallbacks = [name for name in dict.fromkeys(chained) if name not in names]
         groups, seen = [], {*names, *fallbacks}
-        for group in dict.fromkeys(way.group for way in ways if way is not None and way.group):
+        for group in dict.fromkeys(way.group for way in ways if way.group):
             if group in self._groups:
                 members = tuple(target for target in self._groups[group].members if target.offer not in seen)
                 seen.update(target.offer for target in members)
                 groups.append(members)
-        last = next((way for way in self._ends(ways, link.partner) if way.url or way.blank), None)
+        last = next((way for way in ways if way.url or way.blank), None)
         return msgspec.structs.replace(
             link,
             fallbacks=tuple(TargetDraft(name) for name in fallbacks),
@@ -249,10 +250,20 @@ class Places:
             may_be_unplaced=last is not None or any(map(self._may_refuse, link.targets)),
         )
 
-    def _ends(self, ways: Iterable[Fallback | None], partner: str) -> Iterator[Fallback]:
-        for way in (*ways, self._partners.get(partner), self._default):
-            if way is not None:
-                yield way
+    def _ways(self, link: LinkDraft, names: Iterable[str]) -> tuple[list[Fallback], list[Fallback]]:
+        """All fallbacks that hold for a link, and those of them that are the partner's or the catalog's.
+
+        They hold only where no nearer one ends the way, with an address or the blank page.
+        """
+        own = (link.fallback, *(self._offers[name].fallback for name in names if name in self._offers))
+        ways, beyond = [way for way in own if way is not None], []
+        for further in (self._partners.get(link.partner), self._default):
+            if any(way.url or way.blank for way in ways):
+                break
+            if further is not None:
+                ways.append(further)
+                beyond.append(further)
+        return ways, beyond
 
     def _may_refuse(self, target: TargetDraft) -> bool:
         offer = self._offers.get(target.offer)
