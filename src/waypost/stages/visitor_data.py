@@ -98,7 +98,7 @@ def origin_of(url: bytes) -> str:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         return ""
-    if parts.scheme not in ("http", "https") or not host or not host.isascii():
+    if parts.scheme not in ("http", "https") or not host or not host.isascii() or not host.isprintable() or " " in host:
         return ""
     host = f"[{host}]" if ":" in host else host
     usual = 443 if parts.scheme == "https" else 80

@@ -112,7 +112,7 @@ def host_placeholder(host: str) -> str:
 
 def as_literal(text: str) -> str:
     """The leftover as it can stand in a URL: its signs percent-encoded."""
-    return quote(text, safe="%*")
+    return quote(text, safe="%*", errors="backslashreplace")
 
 
 def _is_host_placeholder(label: str) -> bool:
