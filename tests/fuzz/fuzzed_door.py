@@ -320,7 +320,7 @@ class FuzzedDoor:
         else:
             self.known_heads.close()
         self.inbox = Inbox()
-        self.inbox._log = _Loud()  # type: ignore[assignment]
+        self.inbox._log = _Loud()
         self.turns = Turns()
         self.inbox.start(self.turns)  # type: ignore[arg-type]
         self.answers._errors.clear()

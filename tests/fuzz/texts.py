@@ -23,7 +23,7 @@ from waypost.stages.visitor_data import origin_of
 
 POSITIONS = tuple(Position)
 NAMES = tuple(sorted(DIALECTS))
-VALUES = (
+VALUES: tuple[dict[str, str], ...] = (
     {},
     {"sub1": "a&b=\r\n'\"<\x00é", "payout": "1.20", "status": "approved", "click.x": "y" * 50, "country": "DE"},
 )
