@@ -107,6 +107,7 @@ NAMES: dict[tuple[str, str], Callable[[Row], str]] = {
     ("ledger", "positions"): lambda row: str(row.values["source"]),
     ("ledger", "state"): lambda row: "state",
     ("ledger", "fired_count"): lambda row: "fired",
+    ("ledger", "keyed_count"): lambda row: "keyed",
     ("ledger", "log_blocks"): _name_of_block,
     ("ledger", "outbox_blocks"): _name_of_block,
     ("ledger", "log_head"): lambda row: "log_head",

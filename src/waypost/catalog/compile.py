@@ -83,6 +83,7 @@ def _compile(tree: Mapping, first: str, reader: Reader, templates: TemplateCheck
         partners=read_partners(reader, section["partners"], _rule_names(section["offers"].node, names), templates),
         privacy=read_privacy(reader, Field(tree.entries.get("privacy", _absent()), "privacy")),
         domains=read_domains(reader, Field(tree.entries.get("domains", _absent()), "domains"), names["links"]),
+        far_fallbacks=(*ends.values(), *((default,) if default is not None else ())),
         rates=read_rates(reader, Field(tree.entries.get("rates", _absent()), "rates")),
         links=work_out(reader, links, Places(offers, groups, ends, default)),
     )

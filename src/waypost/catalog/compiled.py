@@ -104,6 +104,7 @@ class Compiled(Item, frozen=True):
     domains: tuple[Domain, ...] = ()
     groups: tuple[GroupDraft, ...] = ()
     rates: dict[str, Decimal] = {}  # units of each currency that are worth the same
+    far_fallbacks: tuple[Fallback, ...] = ()  # partners' and the catalog's own
 
     def counts(self) -> dict[str, int]:
         """How many of each kind."""

@@ -26,10 +26,11 @@ def place_doubts(compiled: Compiled, now_ms: int) -> Iterator[Doubt]:
     for link in compiled.links:
         if link.active and (reason := _leads_nowhere(link, active, now_ms)):
             yield Doubt("link_nowhere", link.place, f"links.{link.name}", reason)
-    used = {fallback.group for one in (*compiled.offers, *compiled.links) if (fallback := one.fallback) is not None}
+    near = [*(offer.fallback for offer in compiled.offers), *(link.fallback for link in compiled.links)]
+    used = {fallback.group for fallback in (*near, *compiled.far_fallbacks) if fallback is not None}
     for group in compiled.groups:
         if group.name not in used:
-            yield Doubt("group_unused", group.place, f"groups.{group.name}", "no offer or link falls back on it")
+            yield Doubt("group_unused", group.place, f"groups.{group.name}", "nothing falls back on it")
 
 
 def macros_of(template: str) -> set[str]:
