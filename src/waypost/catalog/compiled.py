@@ -103,7 +103,7 @@ class Compiled(Item, frozen=True):
     privacy: Privacy = Privacy()
     domains: tuple[Domain, ...] = ()
     groups: tuple[GroupDraft, ...] = ()
-    rates: dict[str, Decimal] = {}  # units of each currency that are worth the same
+    rates: dict[str, Decimal] = msgspec.field(default_factory=dict)  # units of each currency that are worth the same
     far_fallbacks: tuple[Fallback, ...] = ()  # partners' and the catalog's own
 
     def counts(self) -> dict[str, int]:
