@@ -140,6 +140,7 @@ def test_one_writer(make_archive: MakeArchive) -> None:
     assert held(second, "door-0") == [0, 1]
 
 
+@pytest.mark.slow
 def test_compaction_keeps_every_row_and_bounds_the_segments(make_archive: MakeArchive, tmp_path: Path) -> None:
     archive, reader = make_archive(), make_archive()
     merged = 0

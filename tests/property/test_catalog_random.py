@@ -1,5 +1,6 @@
 """Whatever is written into a catalog, it compiles or is refused with coded errors; nothing else is ever raised."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -53,6 +54,7 @@ def test_any_text(text: str) -> None:
     compile_or_refuse(text)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(WORDS), trees, max_size=8))
 @settings(max_examples=300, deadline=None)
 def test_any_tree_of_our_keys(tree: dict[str, object]) -> None:

@@ -57,6 +57,7 @@ def test_changes_that_are_the_same_at_each_run(name: str) -> None:
             raise AssertionError(f"{name}: {data!r}") from error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["connections", "calls"])
 def test_memory_is_flat(name: str) -> None:
     check, inputs = loaded(name)

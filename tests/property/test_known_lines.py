@@ -1,5 +1,6 @@
 """Heads that are read line by line lead to what the parser makes of them, whatever their lines are."""
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -50,6 +51,7 @@ def _run(parts: list[bytes], *, knows: bool) -> tuple[object, ...]:
     return door.requests, door.noted, wire.written, wire.is_over
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(st.lists(requests, min_size=1, max_size=4).flatmap(lambda all_: st.permutations(all_ + all_[:1])))
 @example([b"GET /c/x HTTP/1.1\r\nHost: d\r\nX-Forwarded-For: 10.0.0.1\r\nX-Forwarded-For: 198.51.100.7\r\n\r\n"] * 2)

@@ -186,6 +186,7 @@ def test_line_ends_stay(tmp_path: Path) -> None:
     assert file.read_bytes() == b"waypost: 1\r\npartners:\r\n  a: {}\r\n  adx1:\r\n    preset: adx1\r\n"
 
 
+@pytest.mark.slow
 def test_every_preset_can_be_added_by_what_show_suggests(tmp_path: Path) -> None:
     """All of them into one catalog, each with the options that `show` ends with."""
     file = tmp_path / "catalog.yaml"

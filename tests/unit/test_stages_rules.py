@@ -39,6 +39,7 @@ FACTS = st.builds(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(RULES, FACTS)
 def test_the_index_selects_what_looking_at_each_rule_would(rules: list[PostbackRule], facts: Facts) -> None:
