@@ -136,6 +136,8 @@ def _names(folder: Path, row: Row) -> list[str]:
         return [f"positions {values['first']} to {values['first'] + values['count'] - 1} are missing"]
     if row.file.startswith("catalog/"):
         return [str(values.get("name", row.table)), f"version {values.get('version', Path(row.file).stem)}"]
+    if row.table.endswith("_count"):
+        return [f"written to {row.table.removesuffix('_count')}"]
     named = [values[name] for name in ("id", "source", "key") if name in values]
     return [str(value) for value in named] or [row.table.removesuffix("s"), "state", "own row"]
 

@@ -25,6 +25,8 @@ SEED = int(os.environ.get("WAYPOST_TEST_SEED", "2026"))
 VISITS = 1800
 RATE = 70.0  # visits a second: the load lasts longer than the kills do
 RETRY = "[200ms, 200ms, 300ms, 500ms, 1s, 1s, 1s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s]"
+# The doors do not learn of used-up caps: all clicks are redirected, and it is the pipeline that keeps the cap exactly.
+REFUSES_LATE = "[pipeline]\nboard_lifetime_ms = 1\n"
 SETTLED_WITHIN_S = 60.0
 
 
@@ -66,7 +68,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
     partners = Partners()
     with Sink() as sink:
         sink.behave = partners
-        house = WaypostProcess(tmp_path_factory.mktemp("kill"), catalog(sink.port, RETRY))
+        house = WaypostProcess(tmp_path_factory.mktemp("kill"), catalog(sink.port, RETRY), REFUSES_LATE)
         with house, Load(house.port, visits_of(SEED, VISITS), rate=RATE) as load:
             _kill_each_role(house, load, partners)
             _kill_all(house, load)

@@ -22,6 +22,8 @@ OUTAGE_S = float(os.environ.get("WAYPOST_TEST_OUTAGE_S", "60"))
 RATE = 60.0  # visits a second
 BEHIND = ("pipeline", "courier-0", "archivist", "console")
 RETRY = "[200ms, 200ms, 500ms, 1s, 1s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s, 2s]"
+# The doors do not learn of used-up caps: all clicks are redirected, and it is the pipeline that keeps the cap exactly.
+REFUSES_LATE = "[pipeline]\nboard_lifetime_ms = 1\n"
 
 
 def _signal(pids: Sequence[int], number: signal.Signals) -> None:
@@ -34,7 +36,7 @@ def _signal(pids: Sequence[int], number: signal.Signals) -> None:
 def test_a_minute_without_anything_behind_the_doors_costs_no_call(tmp_path: Path) -> None:
     """Half of it they hang, half of it they are dead; the supervisor, which would start them again, hangs all along."""
     visits = visits_of(11, int(RATE * (OUTAGE_S + 6)))
-    with Sink() as sink, WaypostProcess(tmp_path, catalog(sink.port, RETRY)) as house:
+    with Sink() as sink, WaypostProcess(tmp_path, catalog(sink.port, RETRY), REFUSES_LATE) as house:
         with Load(house.port, visits, rate=RATE) as load:
             until(lambda: load.reached(100), "load")
             pids = house.pids()

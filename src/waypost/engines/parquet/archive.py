@@ -25,7 +25,7 @@ from waypost.errors import WaypostError
 from waypost.ports.archive import ArchiveRange
 from waypost.settings import ArchiveSettings
 
-_RELIST_MAX = 8  # readers start again so often when segments are merged under them
+_RELIST_MAX = 50  # readers start again so often when segments are merged under them
 _NAMED_MAX = 20  # lost rows that are named one by one, a segment
 _encoder = msgspec.json.Encoder()
 
