@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner, Result
 
 from support.presets import PRESETS, SENDERS, catalog_of
@@ -177,6 +178,20 @@ def test_where_an_entry_goes(before: str, after: str) -> None:
 def test_a_section_within_braces_is_refused(text: str) -> None:
     with pytest.raises(WaypostError, match="not written as a block of lines"):
         with_entry(text, "partners", "new", ENTRY)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("partners: {}\nlinks: {}\n", "partners:\n  new:\n    preset: x\n"),
+        ("partners: {}   # none yet\n", "partners:    # none yet\n  new:\n"),
+        ("'partners': {}", "'partners':\n  new:\n"),
+    ],
+)
+def test_an_empty_pair_of_braces_gives_way(before: str, after: str) -> None:
+    text = with_entry(before, "partners", "new", ENTRY)
+    assert text.startswith(after)
+    assert yaml.safe_load(text)["partners"] == {"new": ENTRY}
 
 
 def test_line_ends_stay(tmp_path: Path) -> None:

@@ -28,16 +28,21 @@ class NewEntry(NamedTuple):
 
 
 class _Section(NamedTuple):
-    """A top-level section: the first line behind it, and the column of its entries' names. Lines count from 0."""
+    """A top-level section: the first line behind it, and the column of its entries' names. Lines count from 0.
+
+    `braces` is the line of a section that is written as `{}`, which its entries take the place of; -1 otherwise.
+    """
 
     end: int
     indent: int
+    braces: int = -1
 
 
 def with_entry(text: str, section: str, name: str, entry: Entry) -> str:
     """The text of a right catalog, with the entry at the end of its section, or in a new section at the end.
 
-    Raises WaypostError `catalog_bad_value` for a section that is written within braces, where no line can go.
+    Raises WaypostError `catalog_bad_value` for a section that is written within braces, where no line can go; an empty
+    pair of them gives way.
     """
     newline = "\r\n" if "\r\n" in text else "\n"
     lines = text.splitlines()
@@ -47,6 +52,8 @@ def with_entry(text: str, section: str, name: str, entry: Entry) -> str:
         at, added = len(lines), [*gap, f"{section}:", *_entry_lines(name, entry, 2)]
     else:
         at, added = found.end, _entry_lines(name, entry, found.indent)
+        if found.braces >= 0:
+            lines[found.braces] = lines[found.braces].replace("{}", "", 1).rstrip()
     return newline.join([*lines[:at], *added, *lines[at:]]) + newline
 
 
@@ -83,6 +90,9 @@ def _find(text: str, lines: list[str], section: str) -> _Section | None:
             continue
         behind = keys[nth + 1].start_mark.line if nth + 1 < len(keys) else len(lines)
         is_empty = isinstance(value, ScalarNode) and value.start_mark.index == value.end_mark.index
+        written = text[value.start_mark.index : value.end_mark.index]
+        if written == "{}" and value.start_mark.line == key.start_mark.line:
+            return _Section(key.start_mark.line + 1, 2, key.start_mark.line)
         if not is_empty and not (isinstance(value, MappingNode) and not value.flow_style and value.value):
             raise _in_braces(f"`{section}`")
         if value.start_mark.index < key.start_mark.index:
