@@ -130,13 +130,12 @@ def record(
 
 def _first_batch(log: Feed, journals: dict[str, Feed], from_ms: int | None) -> int:
     """The log's position of the first batch to record: all from it on is still held."""
+    held_from = {name: feed.head().first for name, feed in journals.items()}
     missing_ms = -1  # the time of the last batch whose frames are gone
     has_earlier = False
     for position, batch in _batches(log, log.head().first):
         record = batch.record
-        if any(
-            taken.start < journals[taken.source].head().first for taken in record.ranges if taken.source in journals
-        ):
+        if any(taken.start < held_from[taken.source] for taken in record.ranges if taken.source in journals):
             missing_ms = record.now_ms
         elif from_ms is None:
             return position
