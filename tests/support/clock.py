@@ -9,7 +9,10 @@ class FakeClock:
         self._monotonic_ms = 0.0
 
     def now_ms(self) -> int:
-        return int(self._now_ms)
+        return round(self._now_ms * 1000) // 1000
+
+    def now_us(self) -> int:
+        return round(self._now_ms * 1000)
 
     def monotonic_ms(self) -> float:
         return self._monotonic_ms

@@ -27,6 +27,10 @@ class FixedClock:
     def now_ms(self) -> int:
         return self.ms
 
+    def now_us(self) -> int:
+        """See `ports.clock.Clock.now_us`."""
+        return self.now_ms() * 1000
+
     def monotonic_ms(self) -> float:
         return float(self.ms)
 

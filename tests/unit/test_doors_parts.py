@@ -30,7 +30,7 @@ from waypost.engines.local.keyring import (
 from waypost.errors import WaypostError
 from waypost.layout import Layout
 from waypost.model.frames import Auth
-from waypost.model.ids import CLICK_SEQUENCE_MAX, RECEIPT_SEQUENCE_MAX, receipt_number
+from waypost.model.ids import CLICK_SEQUENCE_MAX, RECEIPT_SEQUENCE_MAX, receipt_number, receipt_place
 from waypost.stages.call_auth import Arrival, Callers, plain_token
 from waypost.stages.redirect import LinkPlan, TargetPlan, choose_target, query_value
 from waypost.stages.rotation import Rotation
@@ -67,6 +67,17 @@ def test_a_doors_time_never_steps_back_nor_repeats(acts: list[tuple[str, int]]) 
             stamps.append(time.advance())
     assert stamps == sorted(stamps)
     assert clicks == sorted(set(clicks)) and receipts == sorted(set(receipts))
+
+
+@given(st.lists(st.tuples(st.sampled_from([0, 5, 4095]), st.integers(1, 1500)), min_size=2, max_size=60))
+def test_calls_one_after_the_other_stand_in_that_order_whatever_doors_took_them(acts: list[tuple[int, int]]) -> None:
+    clock = FakeClock(10_000)
+    times = {door: DoorTime(clock, door, 0) for door in (0, 5, 4095)}
+    receipts = []
+    for door, later_us in acts:
+        clock.advance(later_us / 1000)
+        receipts.append(times[door].next_receipt())
+    assert receipts == sorted(receipts, key=receipt_place)
 
 
 def test_a_door_number_that_ids_cannot_carry_is_refused() -> None:

@@ -171,7 +171,8 @@ def test_set_aside_items_show_bytes_and_error(told: Told) -> None:
             raise RuntimeError("boom")
 
     world.pipeline._intake = Poisoned()  # type: ignore[assignment]
-    world.pipeline.step()
+    while world.pipeline.step():
+        pass
     world.pipeline._intake = original
     with contextlib.closing(world.sources()) as sources:
         events = trace(receipt, sources).events

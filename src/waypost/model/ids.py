@@ -152,6 +152,11 @@ def receipt_number(ms: int, door: int, seq: int) -> int:
     return ms << 22 | door << 10 | seq
 
 
+def receipt_place(number: int) -> int:
+    """Where an unkeyed receipt stands in time: by milliseconds, then by sequence, doors last."""
+    return number >> 22 << 22 | (number & 0x3FF) << 12 | number >> 10 & 0xFFF
+
+
 class KeyedReceipts:
     """Receipts from idempotency keys: the same at every door of an installation, and to be guessed by nobody.
 

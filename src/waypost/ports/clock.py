@@ -10,6 +10,9 @@ class Clock(Protocol):
     def now_ms(self) -> int:
         """Unix time in milliseconds; may step back when the system's clock is set."""
 
+    def now_us(self) -> int:
+        """The same in microseconds."""
+
     def monotonic_ms(self) -> float:
         """Milliseconds from an arbitrary start; never steps back."""
 

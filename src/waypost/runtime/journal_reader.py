@@ -18,6 +18,7 @@ from waypost.stages.case import Where
 
 DOOR = "door-"  # how the names of doors' journals begin
 _SOURCES_EVERY_MS = 200
+_TICK_MS = 1.0  # what watermarks are counted in: two calls of one tick may be in either order
 
 
 class Taken(NamedTuple):
@@ -55,7 +56,8 @@ class JournalReader:
         self._clock = clock
         self._open: dict[str, Feed] = {}
         self._sources_at_ms = -_SOURCES_EVERY_MS * 1.0
-        self._newest_ms = 0  # the newest watermark that was read
+        self._newest_ms = 0  # the newest watermark that was read …
+        self._newest_at_ms = -_TICK_MS  # … and when, on the monotonic clock
         self.watermarks: dict[str, int] = {}
         self.lag = 0
 
@@ -66,14 +68,17 @@ class JournalReader:
         """The next blocks of every journal, within the batch's size, and of all doors up to the same moment.
 
         So a call that was answered before another was sent is judged before it, whatever doors they came through:
-        no door is taken beyond `now_ms`, which is older than the reading, nor beyond a door that has more to read.
+        every door is taken up to a moment that was over when the first of them was read, and not beyond a door that
+        has more to read. What is newer waits for the next reading; if there is nothing else, that follows at once.
         """
         taken = Taken([], [], [], [])
         feeds = self._sources()
         share = max(1, frames_max // max(1, len(feeds)))
         self.lag = 0
         read: list[tuple[str, int, list[Block]]] = []
-        until_ms = max(now_ms, self._newest_ms)  # a clock that was set back must not hold up what is written
+        until_ms = now_ms - 1  # the millisecond that goes on may bring a call to a door that was read already
+        if self._clock.monotonic_ms() - self._newest_at_ms >= _TICK_MS:
+            until_ms = max(until_ms, self._newest_ms)  # a clock that was set back must not hold up what is written
         for source, feed in feeds:
             start = applied.get(source, 0)
             blocks = feed.read(start, share)
@@ -86,8 +91,10 @@ class JournalReader:
                     until_ms = min(until_ms, blocks[-1].watermark_ms)
             elif head.end == start:
                 self.watermarks[source] = max(self.watermarks.get(source, 0), head.watermark_ms)
+        newest_ms = max((blocks[-1].watermark_ms for _, _, blocks in read), default=0)
+        if newest_ms > self._newest_ms:
+            self._newest_ms, self._newest_at_ms = newest_ms, self._clock.monotonic_ms()
         for source, start, blocks in read:
-            self._newest_ms = max(self._newest_ms, blocks[-1].watermark_ms)
             if source.startswith(DOOR):
                 blocks = [block for block in blocks if block.watermark_ms <= until_ms]
             if blocks:
@@ -95,7 +102,8 @@ class JournalReader:
                 self.watermarks[source] = watermark_ms
                 take_blocks(taken, source, start, blocks, watermark_ms)
         if read and not taken.ranges:
-            return self.take(applied, now_ms, frames_max)  # all is newer than `now_ms`, but older than a second reading
+            self._clock.sleep_ms(_TICK_MS)
+            return self.take(applied, now_ms, frames_max)  # all is newer than `now_ms`, but older than this reading
         return taken
 
     def _sources(self) -> list[tuple[str, Feed]]:

@@ -32,6 +32,10 @@ class SetClock:
     def now_ms(self) -> int:
         return self.at_ms
 
+    def now_us(self) -> int:
+        """See `ports.clock.Clock.now_us`."""
+        return self.now_ms() * 1000
+
     def monotonic_ms(self) -> float:
         return float(self.at_ms)
 

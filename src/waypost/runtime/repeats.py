@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import TypeAlias
 
 from waypost.model.frames import PostbackIn
-from waypost.model.ids import conversion_text
+from waypost.model.ids import conversion_text, receipt_place
 from waypost.ports.ledger import Keyed, Ledger, LedgerChanges, Parked
 from waypost.stages.case import Case, Where
 
@@ -53,13 +53,14 @@ def mark_repeats(cases: Iterable[Case], ledger: Ledger, changes: LedgerChanges, 
 
 
 def in_order_of_acceptance(calls: Iterable[Waiting]) -> list[Waiting]:
-    """Calls as they were accepted, whatever door took them: receipts grow with time, but for keyed ones, which stand
-    behind the call before them in their journal, and by the time that their door stamped."""
+    """Calls as they were accepted, whatever door took them, by the microseconds in their receipts (doors/door_time.py).
+    Keyed receipts know of no time: those stand behind the call before them in their journal, and by the millisecond
+    that their door stamped."""
     latest: dict[str, int] = {}
     placed: list[tuple[int, Waiting]] = []
     for item in calls:
         where, call = item[0], item[1]
-        place = max(call.at_ms << 22, latest.get(where.source, 0)) if call.keyed else call.receipt
+        place = max(call.at_ms << 22, latest.get(where.source, 0)) if call.keyed else receipt_place(call.receipt)
         latest[where.source] = place
         placed.append((place, item))
     placed.sort(key=itemgetter(0))

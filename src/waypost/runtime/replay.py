@@ -77,6 +77,10 @@ class RecordedClock:
     def now_ms(self) -> int:
         return self.at_ms
 
+    def now_us(self) -> int:
+        """See `ports.clock.Clock.now_us`."""
+        return self.now_ms() * 1000
+
     def monotonic_ms(self) -> float:
         return 0.0
 

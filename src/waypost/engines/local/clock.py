@@ -14,6 +14,10 @@ class SystemClock:
         """Unix time in milliseconds."""
         return time.time_ns() // 1_000_000
 
+    def now_us(self) -> int:
+        """Unix time in microseconds."""
+        return time.time_ns() // 1000
+
     def monotonic_ms(self) -> float:
         """Milliseconds since some start of the machine's choosing."""
         return time.monotonic_ns() / 1_000_000
