@@ -104,6 +104,12 @@ class CourierSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     retry_schedule_ms: tuple[int, ...]
     retry_jitter: float
     ports_allowed: tuple[int, ...]
+    retry_after_max_ms: int
+    breaker_share: float
+    breaker_calls: int
+    breaker_window_ms: int
+    breaker_pause_ms: int
+    breaker_pause_max_ms: int
 
 
 class ArchiveSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

@@ -6,13 +6,14 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from support.crash import run_and_kill
 from waypost.engines.sqlite.lanes import SqliteLanes
 from waypost.errors import WaypostError
 from waypost.model.frames import Outcome, SendResult
-from waypost.ports.lanes import ItemState, LaneBatch, LaneItem, Lanes
+from waypost.ports.lanes import Chore, ItemState, LaneBatch, LaneControl, LaneItem, Lanes, LaneState, Rank
 
 Open = Callable[..., Lanes]
 ENGINES: dict[str, Callable[[Path], Open]] = {
@@ -154,12 +155,16 @@ def test_after_a_crash_the_items_in_flight_are_known_and_marked(open_lanes: Open
     lanes.apply(taking(0, 3, intents=[(0, 1, 1000), (2, 1, 1000)]))
     lanes.close()
     lanes = open_lanes()
-    found = lanes.recover(9000)
-    assert [(one.seq, one.state, one.attempt, one.unknown, one.due_ms) for one in found] == [
-        (0, ItemState.QUEUED, 1, True, 9000),
-        (2, ItemState.QUEUED, 1, True, 9000),
+    assert [(one.seq, one.state, one.attempt) for one in lanes.in_flight()] == [
+        (0, ItemState.IN_FLIGHT, 1),
+        (2, ItemState.IN_FLIGHT, 1),
     ]
-    assert lanes.recover(9500) == []
+    lanes.apply(ended(0, outcome(0, 1, SendResult.UNKNOWN, 9000), outcome(2, 1, SendResult.UNKNOWN, 9000)))
+    assert lanes.in_flight() == []
+    assert [(one.seq, one.attempt, one.unknown) for one in lanes.items() if one.seq != 1] == [
+        (0, 1, True),
+        (2, 1, True),
+    ]
     assert [one.seq for one in lanes.due(1, 9000, (0, -1), 10)] == [1, 0, 2]
     lanes.apply(LaneBatch(intents=[(0, 2, 9100)]))
     again = lanes.item("p0")
@@ -174,8 +179,9 @@ def test_outcomes_from_the_journal_come_before_recovery(open_lanes: Open) -> Non
     lanes.close()
     lanes = open_lanes()
     lanes.apply(ended(0, outcome(0, 1, SendResult.DELIVERED), outcome(1, 1, SendResult.RETRY, 5000)))
-    assert [one.seq for one in lanes.recover(9000)] == [2]
-    lanes.apply(ended(2, outcome(2, 1, SendResult.DELIVERED)))  # a late one: its attempt's outcome is known after all
+    assert [one.seq for one in lanes.in_flight()] == [2]
+    lanes.apply(ended(2, outcome(2, 1, SendResult.UNKNOWN, 9000)))
+    lanes.apply(ended(3, outcome(2, 1, SendResult.DELIVERED)))  # a late one: its attempt's outcome is known after all
     assert states(lanes) == {1: (ItemState.QUEUED, 1)}
     assert lanes.problems() == []
     lanes.close()
@@ -199,7 +205,7 @@ def test_lanes_with_work(open_lanes: Open) -> None:
     assert lanes.lanes_with_work() == []
     lanes.apply(taking(0, 5, lanes=5, intents=[(1, 1, 1), (4, 1, 1)]))
     lanes.apply(ended(0, outcome(1, 1, SendResult.RETRY, 70), outcome(4, 1, SendResult.GIVEN_UP)))
-    assert lanes.lanes_with_work() == [(1, 0), (2, 70), (3, 0), (4, 0)]
+    assert lanes.lanes_with_work() == [(1, 0, 0), (2, 0, 70), (3, 0, 0), (4, 0, 0)]
     assert [(depth.lane, depth.queued, depth.dead) for depth in lanes.depths()] == [
         (1, 1, 0),
         (2, 1, 0),
@@ -272,7 +278,7 @@ def test_a_kill_in_the_middle_leaves_nothing_half_applied(open_lanes: Open) -> N
         found = states(lanes)
         assert len(found) == position - sum(lanes.outcome_positions().values())
         assert lanes.problems() == []
-        for one in lanes.recover(1):
+        for one in lanes.in_flight():
             assert one.attempt == 1
         lanes.close()
 
@@ -286,6 +292,91 @@ def _keep_writing(open_lanes: Open, told: int) -> None:
         delivered = [outcome(seq, 1, SendResult.DELIVERED) for seq in range(start, start + 25)]
         lanes.apply(ended(position, *delivered))
         os.write(told, b".")
+
+
+def test_what_is_held_or_dead_stands_until_somebody_decides(open_lanes: Open) -> None:
+    lanes = open_lanes()
+    lanes.apply(taking(0, 4, intents=[(seq, 1, 1000) for seq in range(3)]))
+    lanes.apply(
+        ended(
+            0,
+            Outcome("p0", 0, 1, SendResult.HELD, "outcome_unknown"),
+            Outcome("p1", 1, 1, SendResult.GIVEN_UP, "http_4xx"),
+            Outcome("p2", 2, 1, SendResult.RETRY, "send_timeout", 5000, counted=False),
+        )
+    )
+    (depth,) = lanes.depths()
+    assert (depth.queued, depth.in_flight, depth.dead, depth.held) == (2, 0, 1, 1)
+    found = lanes.standing(1, (ItemState.DEAD, ItemState.HELD), -1, 100, 10)
+    assert [(one.seq, one.state, one.code) for one in found] == [
+        (0, ItemState.HELD, "outcome_unknown"),
+        (1, ItemState.DEAD, "http_4xx"),
+    ]
+    assert [one.seq for one in lanes.standing(1, (ItemState.QUEUED, ItemState.DEAD), 0, 3, 10)] == [1, 2]
+    (waiting,) = (one for one in lanes.items() if one.seq == 2)
+    assert (waiting.code, waiting.excused) == ("send_timeout", 1)
+    lanes.apply(
+        ended(
+            3,
+            outcome(0, 1, SendResult.REDRIVEN, 7000),
+            outcome(1, 1, SendResult.DROPPED),
+            outcome(2, 0, SendResult.DROPPED),  # of an attempt that is not its last
+            outcome(3, 0, SendResult.SUPERSEDED),
+        )
+    )
+    assert states(lanes) == {0: (ItemState.QUEUED, 1), 2: (ItemState.QUEUED, 1)}
+    (again,) = lanes.due(1, 7000, (6000, -1), 10)
+    assert (again.seq, again.unknown, again.excused) == (0, True, 1)
+    lanes.apply(LaneBatch(intents=[(0, 2, 8000)]))
+    lanes.apply(ended(7, outcome(0, 2, SendResult.DROPPED), outcome(0, 2, SendResult.SUPERSEDED)))
+    assert states(lanes)[0] == (ItemState.IN_FLIGHT, 2)  # what is under way cannot be taken back
+    assert lanes.problems() == []
+    lanes.close()
+
+
+def test_resends_stand_in_a_queue_of_their_own(open_lanes: Open) -> None:
+    lanes = open_lanes()
+    resends = [msgspec.structs.replace(item(seq), rank=Rank.RESEND) for seq in (0, 2)]
+    lanes.apply(LaneBatch(0, 3, [resends[0], item(1), resends[1]]))
+    assert [one.seq for one in lanes.due(1, 0, (0, -1), 10)] == [1]
+    assert [one.seq for one in lanes.due(1, 0, (0, -1), 10, Rank.RESEND)] == [0, 2]
+    assert lanes.lanes_with_work() == [(1, 0, 0), (1, 1, 0)]
+    lanes.close()
+
+
+def test_items_of_one_key_are_found_in_their_order(open_lanes: Open) -> None:
+    lanes = open_lanes()
+    keyed = [msgspec.structs.replace(item(seq, 1 + seq // 5), key="ab"[seq % 2]) for seq in range(6)]
+    lanes.apply(LaneBatch(0, 6, keyed, intents=[(0, 1, 1000), (2, 1, 1000)]))
+    assert [one.seq for one in lanes.keyed(1, "a", 10)] == [0, 2, 4]
+    assert [one.seq for one in lanes.keyed(1, "b", 1)] == [1]
+    lanes.apply(ended(0, outcome(0, 1, SendResult.DELIVERED), outcome(2, 1, SendResult.GIVEN_UP)))
+    assert [one.seq for one in lanes.keyed(1, "a", 10)] == [4]
+    assert lanes.keyed(1, "", 10) == []
+    lanes.close()
+
+
+def test_what_an_operator_makes_of_lanes_is_kept_once(open_lanes: Open) -> None:
+    lanes = open_lanes()
+    paused = LaneControl(1, LaneState.PAUSED, "they asked for it", "ann", 1000)
+    chore = Chore(4, "retry", 1, (ItemState.DEAD,), 99, codes=("http_4xx",))
+    asked = LaneBatch(controls=[paused], chores=[chore], control_source="operator", control_end=5, buckets={1: b"x"})
+    lanes.apply(asked)
+    lanes.close()
+    lanes = open_lanes()
+    assert lanes.controls() == {1: paused}
+    assert lanes.chores() == [chore]
+    assert lanes.buckets() == {1: b"x"}
+    assert lanes.outcome_positions() == {"operator": 5}
+    lanes.apply(LaneBatch(controls=[LaneControl(1, LaneState.OPEN)], control_source="operator", control_end=6))
+    lanes.apply(asked)  # again: it counts no more
+    assert lanes.controls() == {}
+    lanes.apply(LaneBatch(chores=[msgspec.structs.replace(chore, after_seq=7)]))
+    assert lanes.chores()[0].after_seq == 7
+    lanes.apply(LaneBatch(chores_done=[4]))
+    assert lanes.chores() == []
+    assert lanes.problems() == []
+    lanes.close()
 
 
 @pytest.mark.parametrize("table", ["shard", "positions", "lanes", "items"])
@@ -358,12 +449,46 @@ def test_another_count_of_shards_is_refused(tmp_path: Path) -> None:
 
 def test_work_is_found_through_indexes(tmp_path: Path) -> None:
     lanes = SqliteLanes(tmp_path / "shard-0.db", shard=0, shards=1)
-    for query in (
-        "SELECT seq FROM items WHERE state = 0 AND lane = 1 AND due_ms <= 5 AND (due_ms, seq) > (0, 1)"
-        " ORDER BY due_ms, seq LIMIT 5",
-        "SELECT min(lane) FROM items WHERE state = 0 AND lane > 5",
-        "SELECT seq FROM items WHERE state = 1",
-    ):
+    asked: list[str] = []
+    lanes._open.set_trace_callback(asked.append)
+    lanes.due(1, 5, (0, 1), 5)
+    lanes.lanes_with_work()
+    lanes.in_flight()
+    lanes.keyed(1, "k", 5)
+    lanes.standing(1, (ItemState.DEAD, ItemState.HELD), 0, 99, 5)
+    lanes._open.set_trace_callback(None)
+    assert len(asked) == 5
+    for query in asked:
         plan = " ".join(row[3] for row in lanes._open.execute(f"EXPLAIN QUERY PLAN {query}"))
         assert "INDEX items_" in plan and "TEMP B-TREE" not in plan, plan
     lanes.close()
+
+
+def test_a_shard_of_the_form_before_is_taken_over(tmp_path: Path) -> None:
+    """SQLite only."""
+    file = tmp_path / "shard-0.db"
+    old = sqlite3.connect(file)
+    old.executescript(
+        """
+CREATE TABLE shard (one INTEGER PRIMARY KEY, form INTEGER, shard INTEGER, shards INTEGER, fence INTEGER,
+  outbox_end INTEGER, sources INTEGER, lanes INTEGER, lane_sum INTEGER);
+CREATE TABLE positions (source TEXT PRIMARY KEY, end INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE lanes (lane INTEGER PRIMARY KEY, taken INTEGER, removed INTEGER, queued INTEGER, in_flight INTEGER,
+  dead INTEGER, seq_sum INTEGER);
+CREATE TABLE items (seq INTEGER PRIMARY KEY, lane INTEGER, id TEXT, state INTEGER, attempt INTEGER, due_ms INTEGER,
+  first_ms INTEGER, unknown INTEGER, frame BLOB);
+CREATE INDEX items_due ON items (lane, due_ms, seq) WHERE state = 0;
+CREATE INDEX items_in_flight ON items (seq) WHERE state = 1;
+INSERT INTO shard VALUES (1, 1, 0, 1, 3, 2, 0, 1, 1);
+INSERT INTO lanes VALUES (1, 2, 0, 1, 1, 0, 1);
+INSERT INTO items VALUES (0, 1, 'p0', 1, 1, 1000, 1000, 0, x'00'), (1, 1, 'p1', 0, 0, 0, 0, 0, x'01');
+"""
+    )
+    old.close()
+    lanes = SqliteLanes(file, shard=0, shards=1)
+    assert states(lanes) == {0: (ItemState.IN_FLIGHT, 1), 1: (ItemState.QUEUED, 0)}
+    assert [one.seq for one in lanes.due(1, 0, (0, -1), 10)] == [1]
+    lanes.apply(taking(2, 4, intents=[(2, 1, 1000)]))
+    assert lanes.problems() == []
+    lanes.close()
+    SqliteLanes(file, shard=0, shards=1).close()

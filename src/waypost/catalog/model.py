@@ -320,16 +320,52 @@ class PostbackRule(Item, frozen=True):
     auth: Authentication = Authentication()
     success: Success = Success()
     batch: Batch | None = None
+    lane: str = ""  # the name of its own lane among the partner's; empty: the lane that all others share
+
+
+class Rate(Item, frozen=True):
+    """At most `limit` requests in any `per_ms`, up to `burst` of them at once."""
+
+    limit: int
+    per_ms: int
+    burst: int
+
+
+class Breaker(Item, frozen=True):
+    """When a lane stops trying: a `share` of failures among at least `calls` in `window_ms`; then it tries one request
+    after `pause_ms`, twice as long after each that fails, up to `pause_max_ms`. A share of 0: never."""
+
+    share: float
+    calls: int
+    window_ms: int
+    pause_ms: int
+    pause_max_ms: int
 
 
 class Delivery(Item, frozen=True):
-    """How a partner's lane sends; 0 or an empty schedule means the setting's default."""
+    """How a partner's lanes send; 0, None or an empty text means the setting's default."""
 
     concurrency: int = 0
     connect_timeout_ms: int = 0
     total_timeout_ms: int = 0
     retry_schedule_ms: tuple[int, ...] | None = None
     retry_jitter: float | None = None
+    adaptive: bool = True  # whether the concurrency follows how the partner does, up to the limit
+    rates: tuple[Rate, ...] = ()  # all hold at once
+    first_byte_timeout_ms: int = 0  # 0: only the total one
+    retry_age_ms: int = 0  # given up when so much time has passed since the first attempt; 0: by the schedule alone
+    retry_statuses: tuple[tuple[int, int], ...] = ()  # tried again, others are given up; empty: every failure is
+    retry_after_ms: int = 0  # the longest pause that a partner may ask for
+    breaker: Breaker | None = None
+    quiet_hours: tuple[Schedule, ...] = ()  # nothing is sent within them
+    ordering: str = ""  # `click` or `user`: one at a time and in order for each; empty: none
+    on_unknown: str = "resend"  # after a crash: `resend`, `hold` or `drop`
+    corrections: bool = False  # whether they are told that what they were told has changed
+    http2: bool = False  # where they offer it
+    proxy: str = ""  # a URL, or a reference to one
+    source_address: str = ""  # where requests leave from
+    tls13: bool = False  # nothing older
+    ports: tuple[int, ...] = ()  # that may be dialled beside the settings'
 
 
 class Partner(Item, frozen=True):

@@ -10,22 +10,23 @@ outcomes that the journal has and the lanes lack are applied at the start, and w
 marked. While a commit fails nothing new is sent, and the same commit is tried again.
 """
 
-from collections import deque
 from collections.abc import Callable
 
 from waypost.courier.dispatch import Dispatch
 from waypost.courier.landing import Flight, Landed, land
 from waypost.courier.latency import LatencyWindow, bucket_of
+from waypost.courier.outbox_reader import OutboxReader
 from waypost.courier.policies import Policies
+from waypost.courier.recovery import Recovery
 from waypost.courier.render import Renderer
 from waypost.courier.schedule import Bundle, Lane, Schedule, Waiting
 from waypost.courier.secrets import Resolve, Secrets
 from waypost.errors import WaypostError
-from waypost.model.frames import Attempt, AttemptReason, Outcome, PostbackOut, SendResult, SetAside
-from waypost.model.wire import Decoded, decode_block, decode_frame, encode_frame, split_block
+from waypost.model.frames import PostbackOut, SendResult, SetAside
+from waypost.model.wire import encode_frame
 from waypost.ports.catalog_source import CatalogSource
 from waypost.ports.clock import Clock
-from waypost.ports.feed import Block, Feed, Journal, Positions
+from waypost.ports.feed import Feed, Journal, Positions
 from waypost.ports.lanes import ItemState, LaneBatch, LaneItem, Lanes
 from waypost.ports.sender import Sender, SendReport
 from waypost.settings import CourierSettings
@@ -36,7 +37,6 @@ _HOUSEKEEPING_MS = 1000  # heartbeat, positions, gauges, a look at the catalog's
 _CATALOG_POLL_MS = 200
 _TRIM_MS = 5000
 _WRITE_AGAIN_MS = 100  # pause before a commit that failed is tried again
-_READ_FRAMES_MAX = 5000  # of the own journal, at the start
 _LANES_SHOWN_MAX = 200
 _LOOK_AHEAD = 64  # postbacks taken in a cycle beyond what there is room for, to find other lanes
 # Names of their own: to find an enum's member takes long, and this is done for each send.
@@ -70,7 +70,8 @@ class Courier:
         self._outbox, self._lanes, self._journal, self._own_feed = outbox, lanes, journal, own_feed
         self._catalogs, self._sender, self._settings = catalogs, sender, settings
         self._clock, self._stats, self._positions = clock, stats, positions
-        self._reader = "courier" if settings.shards == 1 else f"courier-{shard}"  # as which positions are published
+        self._name = "courier" if settings.shards == 1 else f"courier-{shard}"  # as which positions are published
+        self._reader = OutboxReader(outbox, lanes.owns, positions, self._name, settings.take_max)
         self._keeps_unreadable = shard == 0  # one courier of all sets aside what no lane can be known of
         secrets = Secrets(resolve, clock.monotonic_ms)
         renderer = Renderer(catalogs, secrets)
@@ -85,12 +86,7 @@ class Courier:
         self._delayed: list[tuple[int, int]] = []  # (lane, due_ms) of what the batch takes and nobody sends yet
         self._picked: list[tuple[Lane, Waiting | Bundle]] = []  # whose intents the batch holds
         self._picked_ms = 0
-        self._inbox: deque[tuple[int, Decoded, bytes]] = deque()  # read from the outbox, not taken yet
-        self._ahead: dict[int, int] = {}  # how many of each lane's are in the inbox
-        self._read_end = 0  # where the next block of the outbox begins
-        self._block_ends: deque[int] = deque()  # of blocks not wholly taken
-        self._boundary = 0  # the outbox is taken up to here or further; a block begins here
-        self._position = self._outcome_position = 0  # what was taken of the outbox; what the lanes have of the journal
+        self._outcome_position = 0  # what the lanes have of the journal
         self._latency = LatencyWindow(2)
         self._started = False
         self._is_held = False  # the last commit failed
@@ -165,65 +161,11 @@ class Courier:
     def _start(self) -> None:
         """Takes up where the last courier of this shard ended, however it ended."""
         self._look_at_catalog()
-        self._apply_own_journal()
-        found = self._lanes.recover(self._clock.now_ms())
-        if found:
-            self._stats.add("courier_unknown", len(found))
-            _log.warning("sends_of_unknown_outcome", count=len(found))
-            self._record_unknown(found)
-        self._position = self._lanes.outbox_position()
-        self._find_boundary()
+        recovery = Recovery(self._lanes, self._journal, self._own_feed, self._policies, self._clock, self._stats)
+        self._outcome_position = recovery.run()
+        self._reader.start(self._lanes.outbox_position())
         self._schedule.restore()
         self._started = True
-
-    def _apply_own_journal(self) -> None:
-        """Outcomes that were journaled and did not reach the lanes."""
-        source = self._journal.source
-        position = self._lanes.outcome_positions().get(source, 0)
-        while blocks := self._own_feed.read(position, _READ_FRAMES_MAX):
-            outcomes = [
-                outcome
-                for block in blocks
-                for frame in decode_block(block.data, block.count)
-                if isinstance(frame, Attempt)
-                for outcome in frame.outcomes
-            ]
-            end = blocks[-1].end
-            self._lanes.apply(LaneBatch(source=source, outcomes_start=position, outcomes_end=end, outcomes=outcomes))
-            position = end
-        self._outcome_position = position
-
-    def _record_unknown(self, found: list[LaneItem]) -> None:
-        """Journals the attempts whose outcome a crash took, for the trace."""
-        now_ms = max(self._clock.now_ms(), self._journal.last_ms)
-        frames = []
-        for item in found:
-            post = decode_frame(item.frame)
-            assert isinstance(post, PostbackOut)
-            outcome = Outcome(
-                item.id, item.seq, item.attempt, SendResult.UNKNOWN, "outcome_unknown", next_due_ms=item.due_ms
-            )
-            reason = AttemptReason.FIRST if item.attempt == 1 else AttemptReason.RETRY
-            frames.append(
-                encode_frame(
-                    Attempt(
-                        item.lane,
-                        post.partner,
-                        now_ms,
-                        reason,
-                        "",
-                        "",
-                        (outcome,),
-                        code="outcome_unknown",
-                        test=post.test,
-                    )
-                )
-            )
-        end = self._journal.append(frames, at_ms=now_ms, watermark_ms=now_ms) + len(frames)
-        self._lanes.apply(
-            LaneBatch(source=self._journal.source, outcomes_start=self._outcome_position, outcomes_end=end)
-        )
-        self._outcome_position = end
 
     # --- the cycle -----------------------------------------------------------------------------------
 
@@ -241,7 +183,7 @@ class Courier:
                 continue
             flight = self._flights.pop(report.token)
             lane, post = flight.lane, flight.item.post
-            landed = land(report, flight, now_ms, self._policies.of(post.partner).retry, kept_max, tokens)
+            landed = land(report, flight, now_ms, self._policies.of(post.lane).retry, kept_max, tokens)
             ended += 1
             self._landed.append(landed)
             self._schedule.freed(lane)
@@ -310,60 +252,28 @@ class Courier:
         and waits there: lanes that come later must get at what is free. For their sake some are taken in any case where
         all that is in sight belongs to one lane.
         """
-        self._read(max(1, wanted))
-        inbox, owns, add, ahead = self._inbox, self._lanes.owns, self._schedule.add, self._ahead
-        share = self._settings.in_flight_max // max(1, len(ahead))
-        extra = _LOOK_AHEAD if len(ahead) == 1 else 0
-        start, end = self._position, self._position
+        reader, add = self._reader, self._schedule.add
+        lanes_ahead = reader.look(max(1, wanted))
+        share = self._settings.in_flight_max // max(1, lanes_ahead)
+        extra = _LOOK_AHEAD if lanes_ahead == 1 else 0
+        batch.taken_start = reader.position
         now_ms = self._clock.now_ms()
         taken: list[LaneItem] = []
-        while inbox and (wanted > 0 or extra > 0):
+        while (wanted > 0 or extra > 0) and (found := reader.next()) is not None:
             extra -= 1
-            seq, frame, raw = inbox.popleft()
-            end = seq + 1
-            if isinstance(frame, PostbackOut):
-                lane = frame.lane
-                if owns(lane):
-                    ahead[lane] -= 1
-                    if not ahead[lane]:
-                        del ahead[lane]
-                    due_ms = frame.due_ms if frame.due_ms > now_ms else 0
-                    taken.append(LaneItem(seq, lane, frame.id, _QUEUED, 0, due_ms, 0, raw))
-                    if due_ms:
-                        self._delayed.append((lane, due_ms))
-                    else:
-                        wanted -= add(seq, frame, share)
-            elif self._keeps_unreadable:
-                self._set_aside(seq, getattr(frame, "raw", b""), getattr(frame, "why", "no postback"))
-        batch.taken_start, batch.taken_end, batch.taken = start, end, taken
-        self._position = end
-        return end - start
-
-    def _read(self, wanted: int) -> None:
-        """Reads blocks of the outbox until `wanted` frames are there to be taken, or no more are."""
-        while len(self._inbox) < wanted:
-            blocks = self._outbox.read(self._read_end, self._settings.take_max)
-            if not blocks:
-                return
-            for block in blocks:
-                frames = zip(decode_block(block.data, block.count), _split(block), strict=True)
-                for seq, (frame, raw) in enumerate(frames, block.first):
-                    if seq >= self._position:
-                        self._inbox.append((seq, frame, raw))
-                        if isinstance(frame, PostbackOut) and self._lanes.owns(frame.lane):
-                            self._ahead[frame.lane] = self._ahead.get(frame.lane, 0) + 1
-                self._block_ends.append(block.end)
-            self._read_end = blocks[-1].end
-
-    def _find_boundary(self) -> None:
-        """Where a block begins at or before the lanes' position, which may lie inside one."""
-        first = self._outbox.head().first
-        published = self._positions.of(self._outbox.name).get(self._reader, first)
-        self._boundary = self._read_end = published if first <= published <= self._position else first
-        if self._read_end > self._position:
-            raise WaypostError(
-                "store_gap", f"the lanes stand at {self._position}, the outbox begins at {first}", place="outbox"
-            )
+            seq, frame, raw = found
+            if not isinstance(frame, PostbackOut):
+                if self._keeps_unreadable:
+                    self._set_aside(seq, getattr(frame, "raw", b""), getattr(frame, "why", "no postback"))
+                continue
+            due_ms = frame.due_ms if frame.due_ms > now_ms else 0
+            taken.append(LaneItem(seq, frame.lane, frame.id, _QUEUED, 0, due_ms, 0, raw))
+            if due_ms:
+                self._delayed.append((frame.lane, due_ms))
+            else:
+                wanted -= add(seq, frame, share)
+        batch.taken_end, batch.taken = reader.position, taken
+        return batch.taken_end - batch.taken_start
 
     def _set_aside(self, seq: int, raw: bytes, why: str) -> None:
         self._stats.add("errors")
@@ -459,16 +369,13 @@ class Courier:
 
     def _publish_positions(self) -> None:
         source = self._journal.source
-        position = self._lanes.outbox_position()
-        while self._block_ends and self._block_ends[0] <= position:
-            self._boundary = self._block_ends.popleft()
-        self._positions.publish(self._reader, self._outbox.name, self._boundary)
-        self._positions.publish(self._reader, source, self._lanes.outcome_positions().get(source, 0))
+        self._reader.publish(self._lanes.outbox_position())
+        self._positions.publish(self._name, source, self._lanes.outcome_positions().get(source, 0))
 
     def _trim(self) -> None:
         """Drops what every reader of the journal has finished with."""
         published = self._positions.of(self._journal.source)
-        if published.keys() >= {"pipeline", "archivist", self._reader}:
+        if published.keys() >= {"pipeline", "archivist", self._name}:
             self._journal.trim(min(published.values()))
 
     def _show(self) -> None:
@@ -483,7 +390,7 @@ class Courier:
             ("courier_lanes_active", schedule.active),
             ("courier_latency_p50_ms", p50_ms),
             ("courier_latency_p99_ms", p99_ms),
-            ("courier_lag_frames", max(0, self._outbox.head().end - self._position)),
+            ("courier_lag_frames", max(0, self._outbox.head().end - self._reader.position)),
             ("journal_end", self._journal.end),
             ("journal_bytes", self._journal.bytes_on_disk),
         ):
@@ -497,15 +404,6 @@ class Courier:
             lane.latency.roll()
         if not self._landed and self._batch is None:  # what has landed will stand in its lane again
             schedule.forget_idle()
-
-
-def _split(block: Block) -> list[bytes]:
-    """The frames' bytes as they were written: a newer release's fields stay in them."""
-    try:
-        raws = split_block(block.data)
-    except WaypostError:
-        raws = []
-    return raws if len(raws) == block.count else [b""] * block.count
 
 
 def _shown(lane: Lane) -> dict[str, float]:

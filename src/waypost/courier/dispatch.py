@@ -80,7 +80,7 @@ class Dispatch:
                 failed.append(_not_sent(seq, error))
                 continue
             method, url, rule = rendered.method, rendered.url, rendered.rule
-            policy = policy_of(item.post.partner)
+            policy = policy_of(item.post.lane)
             if rule.is_plain:
                 flights[seq] = Flight(lane, item, attempt, reason, at_ms, method, url)
                 connect_ms, total_ms = policy.connect_timeout_ms, policy.total_timeout_ms

@@ -5,24 +5,33 @@ Owns: a memory of policies, one catalog version long. Reads a catalog view; writ
 
 from typing import NamedTuple
 
-from waypost.catalog.model import Delivery
+from waypost.catalog.model import Breaker, Delivery, Partner
 from waypost.catalog.view import CatalogView
+from waypost.model.lanes import lane_number, partner_of_lane
 from waypost.settings import CourierSettings
 from waypost.stages.lanes import RetryPolicy
 
 
 class Policy(NamedTuple):
-    """How a partner's lane sends, catalog and settings taken together."""
+    """How a lane sends, catalog and settings taken together."""
 
     name: str
+    partner: int
     concurrency: int
     connect_timeout_ms: int
     total_timeout_ms: int
     retry: RetryPolicy
+    breaker: Breaker
+    delivery: Delivery  # what has no setting behind it
+
+    @property
+    def on_unknown(self) -> str:
+        """What becomes of a send whose outcome a crash took."""
+        return self.delivery.on_unknown
 
 
 class Policies:
-    """By a partner's number; what an operator changes holds for what is queued already."""
+    """By a lane's number; what an operator changes holds for what is queued already."""
 
     def __init__(self, settings: CourierSettings) -> None:
         self._settings = settings
@@ -34,25 +43,62 @@ class Policies:
         self._view = view
         self._known.clear()
 
-    def of(self, number: int) -> Policy:
-        """The policy of one partner."""
-        policy = self._known.get(number)
+    def of(self, lane: int) -> Policy:
+        """The policy of one lane."""
+        policy = self._known.get(lane)
         if policy is None:
-            policy = self._known[number] = self._made(number)
+            policy = self._known[lane] = self._made(lane)
         return policy
 
-    def _made(self, number: int) -> Policy:
+    def _made(self, lane: int) -> Policy:
+        number = partner_of_lane(lane)
         partner = self._view.partner(number) if self._view is not None else None
         delivery = partner.delivery if partner is not None else Delivery()
         ours = self._settings
         schedule_ms, jitter = delivery.retry_schedule_ms, delivery.retry_jitter
         return Policy(
-            partner.name if partner is not None else str(number),
+            lane_name(lane, partner),
+            number,
             max(1, delivery.concurrency or ours.lane_concurrency),
             delivery.connect_timeout_ms or ours.connect_timeout_ms,
             delivery.total_timeout_ms or ours.total_timeout_ms,
             RetryPolicy(
                 ours.retry_schedule_ms if schedule_ms is None else schedule_ms,
                 ours.retry_jitter if jitter is None else jitter,
+                delivery.retry_age_ms,
+                delivery.retry_statuses,
+                delivery.retry_after_ms or ours.retry_after_max_ms,
             ),
+            self._breaker(delivery.breaker),
+            delivery,
         )
+
+    def _breaker(self, said: Breaker | None) -> Breaker:
+        ours = self._settings
+        default = Breaker(
+            ours.breaker_share,
+            ours.breaker_calls,
+            ours.breaker_window_ms,
+            ours.breaker_pause_ms,
+            ours.breaker_pause_max_ms,
+        )
+        if said is None:
+            return default
+        pause_ms = said.pause_ms or default.pause_ms
+        return Breaker(
+            default.share if said.share < 0 else said.share,
+            said.calls or default.calls,
+            said.window_ms or default.window_ms,
+            pause_ms,
+            max(pause_ms, said.pause_max_ms or default.pause_max_ms),
+        )
+
+
+def lane_name(lane: int, partner: Partner | None) -> str:
+    """As operators know it: the partner's name, with the lane's own behind it where its rules give it one."""
+    number = partner_of_lane(lane)
+    name = partner.name if partner is not None else str(number)
+    if lane == number:
+        return name
+    named = (rule.lane for rule in (partner.rules if partner is not None else ()) if rule.lane)
+    return f"{name}/{next((one for one in named if lane_number(number, one) == lane), lane >> 28)}"

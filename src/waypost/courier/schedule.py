@@ -163,7 +163,7 @@ class Schedule:
         for depth in self._store.depths():
             lane = self.lane(depth.lane)
             lane.queued, lane.dead = depth.queued, depth.dead
-        for number, due_ms in self._store.lanes_with_work():
+        for number, _, due_ms in self._store.lanes_with_work():
             lane = self.lane(number)
             lane.is_spilled = due_ms == 0
             self._find_next_retry(lane)

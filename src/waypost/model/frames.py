@@ -50,12 +50,16 @@ class Auth(IntEnum):
 
 
 class SendResult(StrEnum):
-    """How one attempt ended for one postback."""
+    """How one attempt ended for one postback; the last four come without an attempt of their own."""
 
     DELIVERED = "delivered"
     RETRY = "retry"
-    GIVEN_UP = "given_up"
+    GIVEN_UP = "given_up"  # a dead letter
     UNKNOWN = "unknown"  # the courier died between intent and outcome
+    HELD = "held"  # waits for a human
+    SUPERSEDED = "superseded"  # a correction took its place before it was ever sent
+    DROPPED = "dropped"  # by an operator, who says why
+    REDRIVEN = "redriven"  # a dead letter or a held one stands in its lane again
 
 
 class AttemptReason(StrEnum):
@@ -291,6 +295,11 @@ class PostbackOut(Frame, tag=10):
     test: bool = False
     due_ms: int = 0  # not to be sent before; 0: at once
     batched: bool = False  # may share a request with others of the same rule
+    key: str = ""  # one at a time with the others of its lane that have the same, in order; empty: no order
+    corrects: str = ""  # the id of the postback that this one corrects
+    job: str = ""  # the resend that it is part of; then `id` is that of the postback that is sent again …
+    begun: int = 0  # … of which so many attempts were begun before …
+    first_ms: int = 0  # … the first one at this time
 
 
 class Outcome(Frame, tag=14):
@@ -302,6 +311,7 @@ class Outcome(Frame, tag=14):
     result: SendResult
     code: str = ""
     next_due_ms: int = 0
+    counted: bool = True  # False: the retry policy does not count it, for no partner was to blame
 
 
 class Attempt(Frame, tag=11):

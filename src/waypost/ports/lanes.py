@@ -4,12 +4,12 @@ Engines: SQLite shard files. A courier owns a shard under a lock with a fencing 
 (lane number modulo the count of shards).
 
 Life of an item: taken from the outbox (`queued`) → intent, durable before the send (`in_flight`) → outcome, first in
-the courier's journal, then applied here: removed when delivered, `queued` again with a due time, or `dead` when given
-up. After a crash the `in_flight` items are exactly the sends of unknown outcome.
+the courier's journal, then applied here: removed when delivered, `queued` again with a due time, `dead` when given up,
+`held` when a human must decide. After a crash the `in_flight` items are exactly the sends of unknown outcome.
 """
 
-from collections.abc import Iterator, Sequence
-from enum import IntEnum
+from collections.abc import Iterator, Mapping, Sequence
+from enum import IntEnum, StrEnum
 from typing import Protocol
 
 import msgspec
@@ -21,6 +21,14 @@ class ItemState(IntEnum):
     QUEUED = 0
     IN_FLIGHT = 1
     DEAD = 2
+    HELD = 3
+
+
+class Rank(IntEnum):
+    """Which of a lane's two queues an item stands in: what is resent never delays what is live."""
+
+    LIVE = 0
+    RESEND = 1
 
 
 class LaneItem(msgspec.Struct, frozen=True, gc=False):
@@ -35,6 +43,10 @@ class LaneItem(msgspec.Struct, frozen=True, gc=False):
     first_ms: int  # when the first attempt was begun; 0 before it
     frame: bytes  # the PostbackOut, encoded
     unknown: bool = False  # the last attempt's outcome was lost in a crash
+    rank: int = Rank.LIVE
+    key: str = ""  # see `PostbackOut.key`
+    code: str = ""  # why it was not delivered, as its last outcome says
+    excused: int = 0  # attempts that the retry policy does not count
 
 
 class LaneDepth(msgspec.Struct, frozen=True):
@@ -44,7 +56,44 @@ class LaneDepth(msgspec.Struct, frozen=True):
     queued: int
     in_flight: int
     dead: int
+    held: int
     oldest_due_ms: int
+
+
+class LaneState(StrEnum):
+    """What an operator, or a partner's 410, has made of a lane."""
+
+    OPEN = "open"
+    PAUSED = "paused"  # keeps everything, sends nothing
+    DRAINING = "draining"  # sends what stood in it when that was asked for, then it is paused
+
+
+class LaneControl(msgspec.Struct, frozen=True):
+    """A lane's state, who made it so, why and since when. `until_seq`: a draining lane sends what stands below."""
+
+    lane: int
+    state: LaneState
+    why: str = ""
+    by: str = ""
+    since_ms: int = 0
+    until_seq: int = 0
+
+
+class Chore(msgspec.Struct, frozen=True):
+    """Bulk work that an operator asked for, done in small steps: each item of the lane below `until_seq`, in one of
+    `states`, with one of `codes` and `ids` (empty: any) is driven again or dropped. `number` is its place in the
+    operator's journal."""
+
+    number: int
+    kind: str  # `retry` or `drop`
+    lane: int
+    states: tuple[int, ...]
+    until_seq: int
+    codes: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
+    why: str = ""
+    by: str = ""
+    after_seq: int = -1  # done up to here
 
 
 class LaneBatch(msgspec.Struct):
@@ -52,6 +101,8 @@ class LaneBatch(msgspec.Struct):
 
     `taken` are new items of the outbox range [taken_start, taken_end) (those of this shard; the range counts even
     when none is). `intents` are (seq, attempt, at_ms). `outcomes` come from journal `source` in [start, end).
+    `controls` and `chores` replace what was known of their lane and number; they come from journal `control_source`
+    up to `control_end`, or, without one, from the courier itself. `buckets` are lanes' rate limits as they stand now.
     """
 
     taken_start: int = 0
@@ -62,6 +113,12 @@ class LaneBatch(msgspec.Struct):
     outcomes_start: int = 0
     outcomes_end: int = 0
     outcomes: Sequence[Outcome] = ()
+    controls: Sequence[LaneControl] = ()
+    chores: Sequence[Chore] = ()
+    chores_done: Sequence[int] = ()
+    control_source: str = ""
+    control_end: int = 0
+    buckets: Mapping[int, bytes] = {}
 
 
 class Lanes(Protocol):
@@ -75,32 +132,52 @@ class Lanes(Protocol):
         """This owner's fencing number; a write under an older one raises WaypostError `fenced`."""
 
     def apply(self, batch: LaneBatch) -> None:
-        """One transaction, in the order taken, outcomes, intents; durable on return.
+        """One transaction, in the order taken, outcomes, intents, the rest; durable on return.
 
         Idempotent by outbox position, by (seq, attempt) and by journal position: what was applied is skipped. An
-        outcome counts for the attempt that is in flight, or whose outcome is unknown, and for no other. Raises
-        `store_out_of_order` where a range would leave a gap, `data_unwritable` where the same batch may be tried
-        again."""
+        outcome counts for the attempt that is in flight, or whose outcome is unknown, and for no other; `superseded`,
+        `dropped`, `redriven` and, for what stands queued, `held` count for an item that is not in flight and has begun
+        as many attempts as the outcome says. Raises `store_out_of_order` where a range would leave a gap,
+        `data_unwritable` where the same batch may be tried again."""
 
     def outbox_position(self) -> int: ...
 
-    def outcome_positions(self) -> dict[str, int]: ...
+    def outcome_positions(self) -> dict[str, int]:
+        """By journal, the operator's included: what was applied of it."""
 
-    def recover(self, at_ms: int) -> list[LaneItem]:
-        """Items `in_flight` at opening: outcome unknown. They become `queued`, due at once, `unknown` set."""
+    def in_flight(self) -> list[LaneItem]:
+        """Items in flight, in outbox order: at the start, the sends of unknown outcome."""
 
-    def due(self, lane: int, now_ms: int, after: tuple[int, int], count_max: int) -> list[LaneItem]:
-        """Queued items of a lane due by now in (due_ms, seq) order, behind `after`."""
+    def due(self, lane: int, now_ms: int, after: tuple[int, int], count_max: int, rank: int = 0) -> list[LaneItem]:
+        """Queued items of a lane's queue due by now in (due_ms, seq) order, behind `after`."""
 
-    def lanes_with_work(self) -> list[tuple[int, int]]:
-        """(lane, earliest due_ms) for each lane that has queued items; cost O(such lanes)."""
+    def lanes_with_work(self) -> list[tuple[int, int, int]]:
+        """(lane, rank, earliest due_ms) for each queue that has queued items; cost O(such queues)."""
+
+    def keyed(self, lane: int, key: str, count_max: int) -> list[LaneItem]:
+        """Items of a lane with this key that are queued or in flight, in outbox order."""
+
+    def standing(
+        self, lane: int, states: Sequence[int], after_seq: int, until_seq: int, count_max: int
+    ) -> list[LaneItem]:
+        """Items of a lane in these states with `after_seq` < seq < `until_seq`, in outbox order; not in flight."""
+
+    def controls(self) -> dict[int, LaneControl]:
+        """Lanes that are not simply open."""
+
+    def chores(self) -> list[Chore]:
+        """Bulk work that is not done, oldest first."""
+
+    def buckets(self) -> dict[int, bytes]:
+        """Rate limits as they were committed last."""
 
     def depths(self) -> list[LaneDepth]: ...
 
     def items(self) -> Iterator[LaneItem]:
         """All items, in outbox order."""
 
-    def item(self, id: str) -> LaneItem | None: ...
+    def item(self, id: str) -> LaneItem | None:
+        """The newest item of that id."""
 
     def problems(self) -> list[str]:
         """What in this store disagrees with itself, in words that name the item; empty when all is well."""

@@ -21,15 +21,19 @@ from waypost.errors import ERRORS
 from waypost.model.frames import SendResult
 from waypost.stages.answers import refusal
 
-RETRY_AFTER_MAX_MS = 6 * 3600 * 1000  # a partner may ask for a longer pause, but gets no more than this
 ANY_2XX = Success()  # what counts where a rule says nothing
 
 
 class RetryPolicy(NamedTuple):
-    """Pauses before the 2nd, 3rd, … attempt, and the share by which each is stretched or shortened at most."""
+    """Pauses before the 2nd, 3rd, … attempt, and the share by which each is stretched or shortened at most; what else
+    ends it: age since the first attempt (0: none) and statuses that are final (all but `statuses`, where any is named).
+    A partner may ask for a longer pause, but gets no more than `retry_after_max_ms`."""
 
     schedule_ms: Sequence[int]
     jitter: float
+    age_ms: int = 0
+    statuses: Sequence[tuple[int, int]] = ()
+    retry_after_max_ms: int = 6 * 3600 * 1000
 
 
 class Judgement(NamedTuple):
@@ -70,7 +74,7 @@ def failed(code: str, *, retry_after: str, id: str, attempt: int, now_ms: int, p
         return Judgement(SendResult.GIVEN_UP, code, 0)
     pause_ms = max(
         pause_before_ms(id, attempt, policy),
-        min(retry_after_ms(retry_after, now_ms), RETRY_AFTER_MAX_MS),
+        min(retry_after_ms(retry_after, now_ms), policy.retry_after_max_ms),
     )
     return Judgement(SendResult.RETRY, code, now_ms + pause_ms)
 

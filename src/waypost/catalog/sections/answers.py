@@ -30,7 +30,7 @@ def read_success(reader: Reader, field: Field | None, give_up: Field | None) -> 
     final = (*_final(reader, give_up), GONE)
     if fields is None:
         return Success(give_up=final)
-    statuses = _statuses(reader, fields.get("status"))
+    statuses = read_statuses(reader, fields.get("status"))
     json_fields = None
     if (json_field := fields.get("json")) is not None:
         json_fields = reader.fields(json_field, f"{_RULE}.success.json")
@@ -48,10 +48,10 @@ def read_success(reader: Reader, field: Field | None, give_up: Field | None) -> 
 
 def _final(reader: Reader, field: Field | None) -> tuple[tuple[int, int], ...]:
     fields = reader.fields(field, f"{_RULE}.give_up") if field is not None else None
-    return _statuses(reader, fields.get("status")) if fields is not None else ()
+    return read_statuses(reader, fields.get("status")) if fields is not None else ()
 
 
-def _statuses(reader: Reader, field: Field | None) -> tuple[tuple[int, int], ...]:
+def read_statuses(reader: Reader, field: Field | None) -> tuple[tuple[int, int], ...]:
     """Statuses and ranges of them: `409`, `200-299`."""
     found: list[tuple[int, int]] = []
     for one in reader.one_or_many(field):

@@ -81,6 +81,7 @@ def read_rule(reader: Reader, no: int, fields: Fields, names: Names, templates: 
         auth=auth,
         success=read_success(reader, fields.get("success"), fields.get("give_up")),
         batch=batch_of,
+        lane=_name(reader, fields.get("lane")),
     )
 
 

@@ -68,7 +68,7 @@ def _facets(reader: Reader, field: Field, shape: str) -> tuple[list[Facet], tupl
     wanted: dict[str, frozenset[str]] = {}
     for name, entry in reader.entries(field, FACETS_MAX):
         if name == "schedule":
-            schedules = _schedules(reader, entry, f"{shape}.schedule")
+            schedules = read_schedules(reader, entry, f"{shape}.schedule")
         elif name == "not":
             for inner, excluded in reader.entries(entry, FACETS_MAX):
                 facet = _facet(reader, inner, excluded, excludes=True)
@@ -165,7 +165,8 @@ def _country(reader: Reader, field: Field, text: str) -> str | None:
 # --- schedules and dates ---------------------------------------------------------------------------------
 
 
-def _schedules(reader: Reader, field: Field, shape: str) -> tuple[Schedule, ...]:
+def read_schedules(reader: Reader, field: Field, shape: str) -> tuple[Schedule, ...]:
+    """Hours on days, by a local clock."""
     found = []
     for entry in reader.one_or_many(field):
         fields = reader.fields(entry, shape)
@@ -208,7 +209,7 @@ def _hours(reader: Reader, field: Field) -> tuple[int, int] | None:
         reader.wrong("catalog_bad_value", field, f"`{text}` names no hours", hint=hint)
         return None
     if begin == end:
-        reader.wrong("catalog_bad_value", field, f"`{text}` has no length: no click is ever taken", hint="correct it")
+        reader.wrong("catalog_bad_value", field, f"`{text}` has no length: nothing is within it", hint="correct it")
         return None
     return begin, end
 

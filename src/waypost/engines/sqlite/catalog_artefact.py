@@ -21,7 +21,7 @@ from waypost.catalog.numbering import Numbered
 from waypost.engines.local.durable import sync_path
 from waypost.engines.sqlite.connection import store_error
 
-FORMAT = 3
+FORMAT = 4
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;

@@ -23,11 +23,16 @@ import msgspec
 from waypost.engines.sqlite.connection import connect, store_error, transaction
 from waypost.errors import WaypostError
 from waypost.model.frames import Outcome, SendResult
-from waypost.ports.lanes import ItemState, LaneBatch, LaneDepth, LaneItem
+from waypost.ports.lanes import Chore, ItemState, LaneBatch, LaneControl, LaneDepth, LaneItem, LaneState
 
-_FORM = 1  # of the tables
+_FORM = 2  # of the tables; 1 had neither ranks, keys and reasons nor what an operator makes of lanes
 _DELIVERED, _GIVEN_UP, _UNKNOWN = SendResult.DELIVERED, SendResult.GIVEN_UP, SendResult.UNKNOWN
-_QUEUED, _IN_FLIGHT, _DEAD = int(ItemState.QUEUED), int(ItemState.IN_FLIGHT), int(ItemState.DEAD)
+_HELD_RESULT, _REDRIVEN = SendResult.HELD, SendResult.REDRIVEN
+_REMOVES = frozenset({SendResult.SUPERSEDED, SendResult.DROPPED})
+_WITHOUT_ATTEMPT = _REMOVES | {SendResult.HELD, SendResult.REDRIVEN}  # may be of an item that is not in flight
+_QUEUED, _IN_FLIGHT, _DEAD, _HELD = (int(state) for state in ItemState)
+_STATE_AFTER = {SendResult.GIVEN_UP: _DEAD, SendResult.HELD: _HELD}  # queued after all others
+UNKNOWN_CODE = "outcome_unknown"  # of an item that is held because a crash took its outcome
 
 _TABLES = """
 CREATE TABLE shard (
@@ -37,31 +42,49 @@ CREATE TABLE shard (
 CREATE TABLE positions (source TEXT PRIMARY KEY, end INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE lanes (
   lane INTEGER PRIMARY KEY, taken INTEGER NOT NULL, removed INTEGER NOT NULL, queued INTEGER NOT NULL,
-  in_flight INTEGER NOT NULL, dead INTEGER NOT NULL, seq_sum INTEGER NOT NULL);
+  in_flight INTEGER NOT NULL, dead INTEGER NOT NULL, seq_sum INTEGER NOT NULL, held INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE items (
   seq INTEGER PRIMARY KEY, lane INTEGER NOT NULL, id TEXT NOT NULL, state INTEGER NOT NULL, attempt INTEGER NOT NULL,
-  due_ms INTEGER NOT NULL, first_ms INTEGER NOT NULL, unknown INTEGER NOT NULL, frame BLOB NOT NULL);
-CREATE INDEX items_due ON items (lane, due_ms, seq) WHERE state = 0;
+  due_ms INTEGER NOT NULL, first_ms INTEGER NOT NULL, unknown INTEGER NOT NULL, frame BLOB NOT NULL,
+  rank INTEGER NOT NULL DEFAULT 0, key TEXT NOT NULL DEFAULT '', code TEXT NOT NULL DEFAULT '',
+  excused INTEGER NOT NULL DEFAULT 0);
+"""
+_TABLES_OF_FORM_2 = """
 CREATE INDEX items_in_flight ON items (seq) WHERE state = 1;
+CREATE INDEX items_queued ON items (lane, rank, due_ms, seq) WHERE state = 0;
+CREATE INDEX items_keyed ON items (lane, key, seq) WHERE key <> '';
+CREATE INDEX items_ended ON items (lane, seq) WHERE state > 1;
+CREATE TABLE controls (lane INTEGER PRIMARY KEY, control TEXT NOT NULL);
+CREATE TABLE chores (number INTEGER PRIMARY KEY, chore TEXT NOT NULL);
+CREATE TABLE buckets (lane INTEGER PRIMARY KEY, bucket BLOB NOT NULL);
 """
-_COLUMNS = "seq, lane, id, state, attempt, due_ms, first_ms, frame, unknown"
-_LANES_WITH_WORK = """
-WITH RECURSIVE found (lane) AS (
-  SELECT min(lane) FROM items WHERE state = 0
-  UNION ALL
-  SELECT (SELECT min(lane) FROM items WHERE state = 0 AND lane > found.lane) FROM found WHERE found.lane IS NOT NULL)
-SELECT lane, (SELECT min(due_ms) FROM items WHERE state = 0 AND items.lane = found.lane) FROM found
-WHERE lane IS NOT NULL
-"""
-
-
-_INSERT = "INSERT INTO items (seq, lane, id, state, attempt, due_ms, first_ms, unknown, frame) VALUES "
-_INSERTS = {count: _INSERT + ",".join(["(?,?,?,?,?,?,?,?,?)"] * count) for count in (64, 16, 4, 1)}
-_DELETE = "DELETE FROM items WHERE seq IN (SELECT value FROM json_each(?))"
-_ROWS_OF_JSON = (
-    "(SELECT value ->> 0 AS a, value ->> 1 AS b, value ->> 2 AS c, value ->> 3 AS d FROM json_each(?)) AS new"
+_FROM_FORM_1 = (
+    "ALTER TABLE items ADD COLUMN rank INTEGER NOT NULL DEFAULT 0;\n"
+    "ALTER TABLE items ADD COLUMN key TEXT NOT NULL DEFAULT '';\n"
+    "ALTER TABLE items ADD COLUMN code TEXT NOT NULL DEFAULT '';\n"
+    "ALTER TABLE items ADD COLUMN excused INTEGER NOT NULL DEFAULT 0;\n"
+    "ALTER TABLE lanes ADD COLUMN held INTEGER NOT NULL DEFAULT 0;\n"
+    "DROP INDEX items_due;\n"
+    "DROP INDEX items_in_flight;\n" + _TABLES_OF_FORM_2 + "UPDATE shard SET form = 2;\n"
 )
-_END = f"UPDATE items SET state = b, due_ms = c, unknown = d FROM {_ROWS_OF_JSON} WHERE seq = a"
+_COLUMNS = "seq, lane, id, state, attempt, due_ms, first_ms, frame, unknown, rank, key, code, excused"
+_NEXT_QUEUE = (
+    "SELECT lane, rank, due_ms FROM items WHERE state = 0 AND (lane, rank) > (?, ?) ORDER BY lane, rank, due_ms LIMIT 1"
+)
+
+
+_INSERT = "INSERT INTO items (seq, lane, id, state, attempt, due_ms, first_ms, unknown, frame, rank, key) VALUES "
+_INSERTS = {count: _INSERT + ",".join(["(?,?,?,?,?,?,?,?,?,?,?)"] * count) for count in (64, 16, 4, 1)}
+_DELETE = "DELETE FROM items WHERE seq IN (SELECT value FROM json_each(?))"
+_ROWS_OF_JSON = "(SELECT value ->> 0 AS a, value ->> 1 AS b, value ->> 2 AS c FROM json_each(?)) AS new"
+_ENDED_OF_JSON = (
+    "(SELECT value ->> 0 AS a, value ->> 1 AS b, value ->> 2 AS c, value ->> 3 AS d, value ->> 4 AS e, value ->> 5 AS f"
+    " FROM json_each(?)) AS new"
+)
+_END = (
+    "UPDATE items SET state = b, due_ms = c, unknown = d, code = e,"
+    f" excused = CASE f WHEN -1 THEN attempt ELSE excused + f END FROM {_ENDED_OF_JSON} WHERE seq = a"
+)
 _QUEUED_OF = (
     "SELECT json_group_array(json_array(seq, lane, attempt)) FROM items"
     " WHERE state = 0 AND seq IN (SELECT value FROM json_each(?))"
@@ -72,27 +95,28 @@ _BEGIN = (
 )
 _COUNTS = {
     count: "UPDATE lanes SET taken = taken + column1, removed = removed + column2, queued = queued + column3,"
-    " in_flight = in_flight + column4, dead = dead + column5, seq_sum = seq_sum + column6"
-    f" FROM (VALUES {','.join(['(?,?,?,?,?,?,?)'] * count)}) WHERE lane = column7"
+    " in_flight = in_flight + column4, dead = dead + column5, seq_sum = seq_sum + column6, held = held + column7"
+    f" FROM (VALUES {','.join(['(?,?,?,?,?,?,?,?)'] * count)}) WHERE lane = column8"
     for count in (64, 16, 4, 1)
 }
 
 
 class _Begun(msgspec.Struct, frozen=True, gc=False):
-    """An attempt whose outcome may come: in flight, or unknown since a crash."""
+    """An item whose outcome may come: in flight, of unknown outcome since a crash, or at rest."""
 
     lane: int
     attempt: int
     state: int
+    unknown: int = 0
 
 
 class _Counts:
     """What a batch changes in one lane's row."""
 
-    __slots__ = ("dead", "in_flight", "queued", "removed", "seq_sum", "taken")
+    __slots__ = ("dead", "held", "in_flight", "queued", "removed", "seq_sum", "taken")
 
     def __init__(self) -> None:
-        self.taken = self.removed = self.queued = self.in_flight = self.dead = self.seq_sum = 0
+        self.taken = self.removed = self.queued = self.in_flight = self.dead = self.held = self.seq_sum = 0
 
     def move(self, before: int, after: int) -> None:
         """One item goes from a state to another."""
@@ -104,8 +128,10 @@ class _Counts:
             self.queued += amount
         elif state == _IN_FLIGHT:
             self.in_flight += amount
-        else:
+        elif state == _DEAD:
             self.dead += amount
+        else:
+            self.held += amount
 
 
 class _Tally(dict[int, _Counts]):
@@ -162,6 +188,8 @@ class SqliteLanes:
             if intents:
                 self._begin(intents, tally, flying)
             self._write_tally(tally)
+            if batch.controls or batch.chores or batch.chores_done or batch.control_end or batch.buckets:
+                self._write_controls(batch)
         for seq, begun in flying.items():
             if begun is None:
                 self._flying.pop(seq, None)
@@ -169,18 +197,33 @@ class SqliteLanes:
                 self._flying[seq] = begun
         self._known_lanes.update(tally)
 
-    def recover(self, at_ms: int) -> list[LaneItem]:
-        """See `ports.lanes.Lanes.recover`."""
-        with transaction(self._open, self._place):
-            self._check_fence()
-            tally = _Tally()
-            found = [_item(row) for row in self._open.execute(f"SELECT {_COLUMNS} FROM items WHERE state = 1")]
-            self._open.execute("UPDATE items SET state = 0, unknown = 1, due_ms = ? WHERE state = 1", (at_ms,))
-            for item in found:
-                tally[item.lane].move(_IN_FLIGHT, _QUEUED)
-            self._write_tally(tally)
-        self._flying.clear()
-        return [_recovered(item, at_ms) for item in found]
+    def _write_controls(self, batch: LaneBatch) -> None:
+        """What an operator or a partner makes of lanes, and where their rate limits stand."""
+        execute = self._open.execute
+        if batch.buckets:
+            self._open.executemany("INSERT OR REPLACE INTO buckets VALUES (?, ?)", batch.buckets.items())
+        if batch.control_source:
+            row = execute("SELECT end FROM positions WHERE source = ?", (batch.control_source,)).fetchone()
+            if row is not None and batch.control_end <= row[0]:
+                return
+            self._move_position(batch.control_source, batch.control_end, is_new=row is None)
+        for control in batch.controls:
+            if control.state is LaneState.OPEN:
+                execute("DELETE FROM controls WHERE lane = ?", (control.lane,))
+            else:
+                execute("INSERT OR REPLACE INTO controls VALUES (?, ?)", (control.lane, _json(control)))
+        for chore in batch.chores:
+            execute("INSERT OR REPLACE INTO chores VALUES (?, ?)", (chore.number, _json(chore)))
+        for number in batch.chores_done:
+            execute("DELETE FROM chores WHERE number = ?", (number,))
+
+    def _move_position(self, source: str, end: int, *, is_new: bool) -> None:
+        if is_new:
+            self._open.execute("UPDATE shard SET sources = sources + 1")
+        self._open.execute(
+            "INSERT INTO positions (source, end) VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET end = excluded.end",
+            (source, end),
+        )
 
     def _take(
         self, batch: LaneBatch, intents: dict[int, tuple[int, int]], tally: _Tally, flying: dict[int, _Begun | None]
@@ -210,12 +253,15 @@ class SqliteLanes:
                 attempt, at_ms = intent
                 counts.in_flight += 1
                 flying[seq] = _Begun(item.lane, attempt, _IN_FLIGHT)
-                rows.append((seq, item.lane, item.id, _IN_FLIGHT, attempt, at_ms, at_ms, 0, item.frame))
+                rows.append(
+                    (seq, item.lane, item.id, _IN_FLIGHT, attempt, at_ms, item.first_ms or at_ms, 0, item.frame,
+                     item.rank, item.key)
+                )  # fmt: skip
             else:
                 counts.add(item.state, 1)
                 rows.append(
                     (seq, item.lane, item.id, int(item.state), item.attempt, item.due_ms, item.first_ms,
-                     int(item.unknown), item.frame)
+                     int(item.unknown), item.frame, item.rank, item.key)
                 )  # fmt: skip
         self._execute_rows(_INSERTS, rows)
         self._open.execute("UPDATE shard SET outbox_end = ?", (batch.taken_end,))
@@ -234,40 +280,41 @@ class SqliteLanes:
         if batch.outcomes_end <= position:
             return
         removed: list[int] = []
-        changed: list[tuple[int, int, int, int]] = []  # seq, state, due_ms, unknown
+        changed: list[tuple[int, int, int, int, str, int]] = []  # seq, state, due_ms, unknown, code, excused
         begun = self._begun_of(batch.outcomes, flying)
         for outcome in batch.outcomes:
-            seq = outcome.seq
+            seq, result = outcome.seq, outcome.result
             item = begun.pop(seq, None)
             if item is None or item.attempt != outcome.attempt:
                 continue
+            if (result is _REDRIVEN and item.state <= _IN_FLIGHT) or (result in _REMOVES and item.state == _IN_FLIGHT):
+                continue
             flying[seq] = None
             counts = tally[item.lane]
-            if outcome.result is _DELIVERED:
+            if result is _DELIVERED or result in _REMOVES:
                 counts.add(item.state, -1)
                 counts.removed += 1
                 counts.seq_sum -= seq
                 removed.append(seq)
                 continue
-            state = _DEAD if outcome.result is _GIVEN_UP else _QUEUED
-            unknown = int(outcome.result is _UNKNOWN)
+            unknown = int(result is _UNKNOWN)
             if unknown and item.state == _QUEUED:
-                continue  # recovery has done it
+                continue  # it stands so already
+            if result is _HELD_RESULT or result is _REDRIVEN:
+                unknown = item.unknown or int(outcome.code == UNKNOWN_CODE)
+            state = _STATE_AFTER.get(result, _QUEUED)
             counts.move(item.state, state)
-            changed.append((seq, state, outcome.next_due_ms, unknown))
+            excused = -1 if result is _REDRIVEN else int(not outcome.counted)
+            changed.append((seq, state, outcome.next_due_ms, unknown, outcome.code, excused))
         if removed:
             self._open.execute(_DELETE, (_json(removed),))
         if changed:
             self._open.execute(_END, (_json(changed),))
-        if row is None:
-            self._open.execute("UPDATE shard SET sources = sources + 1")
-        self._open.execute(
-            "INSERT INTO positions (source, end) VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET end = excluded.end",
-            (batch.source, batch.outcomes_end),
-        )
+        self._move_position(batch.source, batch.outcomes_end, is_new=row is None)
 
     def _begun_of(self, outcomes: Iterable[Outcome], flying: dict[int, _Begun | None]) -> dict[int, _Begun]:
-        """The attempts that these outcomes may be of: from memory, and from disk those of unknown outcome."""
+        """The items that these outcomes may be of: in flight, from memory; from disk those of unknown outcome, and
+        those at rest where the outcome is one that needs no attempt."""
         known = self._flying
         begun = {}
         elsewhere = []
@@ -276,13 +323,13 @@ class SqliteLanes:
             if item is not None:
                 begun[outcome.seq] = item
             elif outcome.seq not in flying:
-                elsewhere.append((outcome.seq,))
-        for wanted in elsewhere:
+                elsewhere.append(outcome)
+        for outcome in elsewhere:
             row = self._open.execute(
-                "SELECT lane, attempt, state FROM items WHERE seq = ? AND state = 0 AND unknown = 1", wanted
+                "SELECT lane, attempt, state, unknown FROM items WHERE seq = ?", (outcome.seq,)
             ).fetchone()
-            if row is not None:
-                begun[wanted[0]] = _Begun(*row)
+            if row is not None and (outcome.result in _WITHOUT_ATTEMPT or (row[2] == _QUEUED and row[3])):
+                begun[outcome.seq] = _Begun(*row)
         return begun
 
     def _begin(self, intents: dict[int, tuple[int, int]], tally: _Tally, flying: dict[int, _Begun | None]) -> None:
@@ -301,9 +348,11 @@ class SqliteLanes:
     def _write_tally(self, tally: _Tally) -> None:
         new = [lane for lane in tally if lane not in self._known_lanes]
         if new:
-            self._open.executemany("INSERT INTO lanes VALUES (?, 0, 0, 0, 0, 0, 0)", [(lane,) for lane in new])
+            self._open.executemany("INSERT INTO lanes VALUES (?, 0, 0, 0, 0, 0, 0, 0)", [(lane,) for lane in new])
             self._open.execute("UPDATE shard SET lanes = lanes + ?, lane_sum = lane_sum + ?", (len(new), sum(new)))
-        rows = [(c.taken, c.removed, c.queued, c.in_flight, c.dead, c.seq_sum, lane) for lane, c in tally.items()]
+        rows = [
+            (c.taken, c.removed, c.queued, c.in_flight, c.dead, c.seq_sum, c.held, lane) for lane, c in tally.items()
+        ]
         self._execute_rows(_COUNTS, rows)
 
     def _execute_rows(self, statements: Mapping[int, str], rows: Sequence[tuple[Any, ...]]) -> None:
@@ -325,27 +374,81 @@ class SqliteLanes:
         """See `ports.lanes.Lanes.outcome_positions`."""
         return dict(self._open.execute("SELECT source, end FROM positions"))
 
-    def due(self, lane: int, now_ms: int, after: tuple[int, int], count_max: int) -> list[LaneItem]:
-        """See `ports.lanes.Lanes.due`."""
-        rows = self._open.execute(
-            f"SELECT {_COLUMNS} FROM items WHERE state = 0 AND lane = ? AND due_ms <= ? AND (due_ms, seq) > (?, ?)"
-            " ORDER BY due_ms, seq LIMIT ?",
-            (lane, now_ms, *after, count_max),
-        )
-        return [_item(row) for row in rows]
+    def in_flight(self) -> list[LaneItem]:
+        """See `ports.lanes.Lanes.in_flight`."""
+        return self._select("state = 1 ORDER BY seq")
 
-    def lanes_with_work(self) -> list[tuple[int, int]]:
-        """See `ports.lanes.Lanes.lanes_with_work`: one step down the index a lane, never a look at every item."""
-        return list(self._open.execute(_LANES_WITH_WORK))
+    def due(self, lane: int, now_ms: int, after: tuple[int, int], count_max: int, rank: int = 0) -> list[LaneItem]:
+        """See `ports.lanes.Lanes.due`."""
+        return self._select(
+            "state = 0 AND lane = ? AND rank = ? AND due_ms <= ? AND (due_ms, seq) > (?, ?)"
+            " ORDER BY due_ms, seq LIMIT ?",
+            (lane, rank, now_ms, *after, count_max),
+        )
+
+    def lanes_with_work(self) -> list[tuple[int, int, int]]:
+        """See `ports.lanes.Lanes.lanes_with_work`: one step down the index a queue, never a look at every item."""
+        found: list[tuple[int, int, int]] = []
+        place = (-1, -1)
+        while row := self._open.execute(_NEXT_QUEUE, place).fetchone():
+            found.append(row)
+            place = row[:2]
+        return found
+
+    def keyed(self, lane: int, key: str, count_max: int) -> list[LaneItem]:
+        """See `ports.lanes.Lanes.keyed`."""
+        return self._select(
+            "key <> '' AND lane = ? AND key = ? AND state < 2 ORDER BY seq LIMIT ?", (lane, key, count_max)
+        )
+
+    def standing(
+        self, lane: int, states: Sequence[int], after_seq: int, until_seq: int, count_max: int
+    ) -> list[LaneItem]:
+        """See `ports.lanes.Lanes.standing`."""
+        found: list[LaneItem] = []
+        wanted = [int(state) for state in states if state != _IN_FLIGHT]
+        if _QUEUED in wanted:
+            found += self._select(
+                "+lane = ? AND state = 0 AND seq > ? AND seq < ? ORDER BY seq LIMIT ?",
+                (lane, after_seq, until_seq, count_max),
+            )
+        ended = [state for state in wanted if state != _QUEUED]
+        if ended:
+            found += self._select(
+                f"state > 1 AND state IN ({','.join(map(str, ended))}) AND lane = ? AND seq > ? AND seq < ?"
+                " ORDER BY seq LIMIT ?",
+                (lane, after_seq, until_seq, count_max),
+            )
+        found.sort(key=lambda item: item.seq)
+        return found[:count_max]
+
+    def _select(self, condition: str, values: Sequence[Any] = ()) -> list[LaneItem]:
+        return [_item(row) for row in self._open.execute(f"SELECT {_COLUMNS} FROM items WHERE {condition}", values)]
+
+    def controls(self) -> dict[int, LaneControl]:
+        """See `ports.lanes.Lanes.controls`."""
+        rows = self._open.execute("SELECT lane, control FROM controls")
+        return {lane: msgspec.json.decode(text, type=LaneControl) for lane, text in rows}
+
+    def chores(self) -> list[Chore]:
+        """See `ports.lanes.Lanes.chores`."""
+        rows = self._open.execute("SELECT chore FROM chores ORDER BY number")
+        return [msgspec.json.decode(text, type=Chore) for (text,) in rows]
+
+    def buckets(self) -> dict[int, bytes]:
+        """See `ports.lanes.Lanes.buckets`."""
+        return dict(self._open.execute("SELECT lane, bucket FROM buckets"))
 
     def depths(self) -> list[LaneDepth]:
         """See `ports.lanes.Lanes.depths`; from the lanes' own rows, so it costs O(lanes)."""
-        due = dict(self.lanes_with_work())
-        rows = self._open.execute("SELECT lane, queued, in_flight, dead FROM lanes ORDER BY lane")
+        due: dict[int, int] = {}
+        for lane, _, due_ms in self.lanes_with_work():
+            due[lane] = min(due_ms, due.get(lane, due_ms))
+        rows = self._open.execute("SELECT lane, queued, in_flight, dead, held FROM lanes ORDER BY lane")
         return [
-            LaneDepth(lane, queued, in_flight, dead, due.get(lane, 0))
-            for lane, queued, in_flight, dead in rows
-            if queued or in_flight or dead
+            LaneDepth(lane, queued, in_flight, dead, held, due.get(lane, 0))
+            for lane, queued, in_flight, dead, held in rows
+            if queued or in_flight or dead or held
         ]
 
     def items(self) -> Iterator[LaneItem]:
@@ -355,7 +458,9 @@ class SqliteLanes:
 
     def item(self, id: str) -> LaneItem | None:
         """See `ports.lanes.Lanes.item`. Reads all items: an index would cost every send, and this is asked rarely."""
-        row = self._open.execute(f"SELECT {_COLUMNS} FROM items WHERE id = ?", (id,)).fetchone()
+        row = self._open.execute(
+            f"SELECT {_COLUMNS} FROM items WHERE id = ? ORDER BY seq DESC LIMIT 1", (id,)
+        ).fetchone()
         return _item(row) if row else None
 
     def problems(self) -> list[str]:
@@ -386,14 +491,14 @@ class SqliteLanes:
         held = {
             row[0]: row[1:]
             for row in self._open.execute(
-                "SELECT lane, count(*), sum(state = 0), sum(state = 1), sum(state = 2), sum(seq)"
+                "SELECT lane, count(*), sum(state = 0), sum(state = 1), sum(state = 2), sum(state = 3), sum(seq)"
                 " FROM items GROUP BY lane"
             )
         }
         for lane, taken, removed, *states, seq_sum in self._open.execute(
-            "SELECT lane, taken, removed, queued, in_flight, dead, seq_sum FROM lanes"
+            "SELECT lane, taken, removed, queued, in_flight, dead, held, seq_sum FROM lanes"
         ):
-            yield from _lane_problems(lane, taken - removed, states, seq_sum, held.pop(lane, (0, 0, 0, 0, 0)))
+            yield from _lane_problems(lane, taken - removed, states, seq_sum, held.pop(lane, (0, 0, 0, 0, 0, 0)))
         for lane, (count, *_) in held.items():
             yield f"lane {lane} has {count} items and no row of its own"
         last = self._open.execute("SELECT max(seq) FROM items").fetchone()[0]
@@ -421,8 +526,7 @@ class SqliteLanes:
         connection = self._open
         with transaction(connection, self._place):
             if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'shard'").fetchone():
-                for statement in filter(str.strip, _TABLES.split(";\n")):
-                    connection.execute(statement)
+                _execute_all(connection, _TABLES + _TABLES_OF_FORM_2)
                 connection.execute(
                     "INSERT INTO shard VALUES (1, ?, ?, ?, 0, 0, 0, 0, 0)", (_FORM, self._shard, self._shards)
                 )
@@ -438,6 +542,8 @@ class SqliteLanes:
                     place=self._place,
                     hint="courier.shards cannot be changed while its shard files are there",
                 )
+            if row[0] < _FORM:
+                _execute_all(connection, _FROM_FORM_1)
             self._fence = row[3] + 1
             connection.execute("UPDATE shard SET fence = ?", (self._fence,))
         self._known_lanes = {row[0] for row in connection.execute("SELECT lane FROM lanes")}
@@ -454,8 +560,8 @@ class SqliteLanes:
             raise WaypostError("fenced", f"fence {row[0]} is in force, ours is {self._fence}", place=self._place)
 
 
-def _json(rows: Sequence[Any]) -> str:
-    """Numbers for `json_each`."""
+def _json(rows: Any) -> str:
+    """For `json_each`, or to be kept."""
     return msgspec.json.encode(rows).decode()
 
 
@@ -474,20 +580,17 @@ def _take_lock(file: Path) -> int:
     return lock
 
 
-def _item(row: tuple[int, int, str, int, int, int, int, bytes, int]) -> LaneItem:
-    seq, lane, id, state, attempt, due_ms, first_ms, frame, unknown = row
-    return LaneItem(seq, lane, id, ItemState(state), attempt, due_ms, first_ms, frame, bool(unknown))
+def _execute_all(connection: sqlite3.Connection, script: str) -> None:
+    for statement in filter(str.strip, script.split(";\n")):
+        connection.execute(statement)
 
 
-def _recovered(item: LaneItem, at_ms: int) -> LaneItem:
-    return LaneItem(
-        item.seq, item.lane, item.id, ItemState.QUEUED, item.attempt, at_ms, item.first_ms, item.frame, True
-    )
+def _item(row: tuple[Any, ...]) -> LaneItem:
+    seq, lane, id, state, attempt, due_ms, first_ms, frame, unknown, *rest = row
+    return LaneItem(seq, lane, id, ItemState(state), attempt, due_ms, first_ms, frame, bool(unknown), *rest)
 
 
-def _lane_problems(
-    lane: int, live: int, states: list[int], seq_sum: int, held: tuple[int, int, int, int, int]
-) -> Iterator[str]:
+def _lane_problems(lane: int, live: int, states: list[int], seq_sum: int, held: tuple[int, ...]) -> Iterator[str]:
     """What one lane's row and its items say of each other."""
     count, *found, total = held
     if count == live - 1:
@@ -495,4 +598,4 @@ def _lane_problems(
     elif (count, total) != (live, seq_sum):
         yield f"lane {lane} should hold {live} items, {count} are there"
     elif found != states:
-        yield f"lane {lane} should hold (queued, in flight, dead) {tuple(states)}, it holds {tuple(found)}"
+        yield f"lane {lane} should hold (queued, in flight, dead, held) {tuple(states)}, it holds {tuple(found)}"

@@ -1,0 +1,88 @@
+"""Reading the outbox: a shard's postbacks, in order, a little ahead of what is taken.
+
+Owns: what was read and not taken yet, and up to where the outbox need not be kept for this courier. Reads the outbox;
+publishes one position. Never writes the lanes: what was taken counts when they have committed it.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+from waypost.errors import WaypostError
+from waypost.model.frames import PostbackOut
+from waypost.model.wire import Decoded, decode_block, split_block
+from waypost.ports.feed import Block, Feed, Positions
+
+
+class OutboxReader:
+    """`name` is the reader's, under which its position is published."""
+
+    def __init__(
+        self, outbox: Feed, owns: Callable[[int], bool], positions: Positions, name: str, take_max: int
+    ) -> None:
+        self._outbox, self._owns, self._positions, self._name, self._take_max = outbox, owns, positions, name, take_max
+        self._inbox: deque[tuple[int, Decoded, bytes]] = deque()
+        self._ahead: dict[int, int] = {}  # how many of each lane's are in the inbox
+        self._read_end = 0  # where the next block of the outbox begins
+        self._block_ends: deque[int] = deque()  # of blocks not wholly taken
+        self._boundary = 0  # the outbox is taken up to here or further; a block begins here
+        self.position = 0  # taken up to here
+
+    def start(self, position: int) -> None:
+        """Begins at the lanes' position, which may lie inside a block. Raises WaypostError `store_gap`."""
+        self.position = position
+        first = self._outbox.head().first
+        published = self._positions.of(self._outbox.name).get(self._name, first)
+        self._boundary = self._read_end = published if first <= published <= position else first
+        if self._read_end > position:
+            raise WaypostError(
+                "store_gap", f"the lanes stand at {position}, the outbox begins at {first}", place="outbox"
+            )
+
+    def look(self, wanted: int) -> int:
+        """Reads until so many frames are there to be taken, or no more are; answers how many lanes are among them."""
+        while len(self._inbox) < wanted:
+            blocks = self._outbox.read(self._read_end, self._take_max)
+            if not blocks:
+                break
+            for block in blocks:
+                frames = zip(decode_block(block.data, block.count), _split(block), strict=True)
+                for seq, (frame, raw) in enumerate(frames, block.first):
+                    if seq >= self.position:
+                        self._inbox.append((seq, frame, raw))
+                        if isinstance(frame, PostbackOut) and self._owns(frame.lane):
+                            self._ahead[frame.lane] = self._ahead.get(frame.lane, 0) + 1
+                self._block_ends.append(block.end)
+            self._read_end = blocks[-1].end
+        return len(self._ahead)
+
+    def next(self) -> tuple[int, Decoded, bytes] | None:
+        """Takes a postback of this shard, or what is none: its place, the frame, its bytes. None: nothing is left."""
+        inbox, ahead = self._inbox, self._ahead
+        while inbox:
+            found = inbox.popleft()
+            self.position = found[0] + 1
+            frame = found[1]
+            if not isinstance(frame, PostbackOut):
+                return found
+            lane = frame.lane
+            if self._owns(lane):
+                ahead[lane] -= 1
+                if not ahead[lane]:
+                    del ahead[lane]
+                return found
+        return None
+
+    def publish(self, committed: int) -> None:
+        """Says up to where the outbox is not needed any more, the lanes having committed so much of it."""
+        while self._block_ends and self._block_ends[0] <= committed:
+            self._boundary = self._block_ends.popleft()
+        self._positions.publish(self._name, self._outbox.name, self._boundary)
+
+
+def _split(block: Block) -> list[bytes]:
+    """The frames' bytes as they were written: a newer release's fields stay in them."""
+    try:
+        raws = split_block(block.data)
+    except WaypostError:
+        raws = []
+    return raws if len(raws) == block.count else [b""] * block.count

@@ -1,0 +1,80 @@
+"""Taking up where the last courier of a shard ended, however it ended.
+
+Owns: what is made of sends whose outcome a crash took. Reads the courier's own journal; writes it, then the lanes.
+Never sends. Run again after a crash in its midst it comes to the same end: outcomes that the journal has are applied
+first, and what is still in flight then has none.
+"""
+
+from waypost.courier.policies import Policies
+from waypost.model.frames import Attempt, AttemptReason, Outcome, PostbackOut, SendResult
+from waypost.model.wire import decode_block, decode_frame, encode_frame
+from waypost.ports.clock import Clock
+from waypost.ports.feed import Feed, Journal
+from waypost.ports.lanes import LaneBatch, LaneItem, Lanes
+from waypost.telemetry.log import logger
+from waypost.telemetry.stats import Stats
+
+_READ_FRAMES_MAX = 5000
+_RESULTS = {"resend": SendResult.UNKNOWN, "hold": SendResult.HELD, "drop": SendResult.GIVEN_UP}
+
+_log = logger("courier")
+
+
+class Recovery:
+    """Used once, before anything is sent."""
+
+    def __init__(
+        self, lanes: Lanes, journal: Journal, own_feed: Feed, policies: Policies, clock: Clock, stats: Stats
+    ) -> None:
+        self._lanes, self._journal, self._own_feed = lanes, journal, own_feed
+        self._policies, self._clock, self._stats = policies, clock, stats
+
+    def run(self) -> int:
+        """Answers up to where the lanes have the courier's journal."""
+        position = self._apply_own_journal()
+        found = self._lanes.in_flight()
+        if not found:
+            return position
+        self._stats.add("courier_unknown", len(found))
+        _log.warning("sends_of_unknown_outcome", count=len(found))
+        return self._record(found, position)
+
+    def _apply_own_journal(self) -> int:
+        """Outcomes that were journaled and did not reach the lanes."""
+        source = self._journal.source
+        position = self._lanes.outcome_positions().get(source, 0)
+        while blocks := self._own_feed.read(position, _READ_FRAMES_MAX):
+            outcomes = [
+                outcome
+                for block in blocks
+                for frame in decode_block(block.data, block.count)
+                if isinstance(frame, Attempt)
+                for outcome in frame.outcomes
+            ]
+            end = blocks[-1].end
+            self._lanes.apply(LaneBatch(source=source, outcomes_start=position, outcomes_end=end, outcomes=outcomes))
+            position = end
+        return position
+
+    def _record(self, found: list[LaneItem], position: int) -> int:
+        """Journals the attempts whose outcome is unknown, then has the lanes do as each partner wants."""
+        now_ms = max(self._clock.now_ms(), self._journal.last_ms)
+        attempts = [self._attempt(item, now_ms) for item in found]
+        frames = [encode_frame(attempt) for attempt in attempts]
+        end = self._journal.append(frames, at_ms=now_ms, watermark_ms=now_ms) + len(frames)
+        outcomes = [outcome for attempt in attempts for outcome in attempt.outcomes]
+        self._lanes.apply(
+            LaneBatch(source=self._journal.source, outcomes_start=position, outcomes_end=end, outcomes=outcomes)
+        )
+        return end
+
+    def _attempt(self, item: LaneItem, now_ms: int) -> Attempt:
+        post = decode_frame(item.frame)
+        assert isinstance(post, PostbackOut)
+        result = _RESULTS[self._policies.of(item.lane).on_unknown]
+        due_ms = now_ms if result is SendResult.UNKNOWN else 0
+        outcome = Outcome(item.id, item.seq, item.attempt, result, "outcome_unknown", due_ms)
+        reason = AttemptReason.FIRST if item.attempt + post.begun == 1 else AttemptReason.RETRY
+        return Attempt(
+            item.lane, post.partner, now_ms, reason, "", "", (outcome,), code="outcome_unknown", test=post.test
+        )
