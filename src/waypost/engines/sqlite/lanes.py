@@ -10,7 +10,6 @@ Many rows go into one statement (as JSON where a row is a number or a few, as ro
 step of a statement lets go of the interpreter's lock, and the sender's thread takes it then.
 """
 
-import fcntl
 import itertools
 import os
 import sqlite3
@@ -21,11 +20,12 @@ from typing import Any
 import msgspec
 
 from waypost.engines.sqlite.connection import connect, store_error, transaction
+from waypost.engines.sqlite.lanes_problems import lane_store_problems
+from waypost.engines.sqlite.lanes_tables import COLUMNS, FORM, bring_to_form, item_of, make_tables, take_lock
 from waypost.errors import WaypostError
 from waypost.model.frames import Outcome, SendResult
 from waypost.ports.lanes import Chore, ItemState, LaneBatch, LaneControl, LaneDepth, LaneItem, LaneState
 
-_FORM = 2  # of the tables; 1 had neither ranks, keys and reasons nor what an operator makes of lanes
 _DELIVERED, _GIVEN_UP, _UNKNOWN = SendResult.DELIVERED, SendResult.GIVEN_UP, SendResult.UNKNOWN
 _HELD_RESULT, _REDRIVEN = SendResult.HELD, SendResult.REDRIVEN
 _REMOVES = frozenset({SendResult.SUPERSEDED, SendResult.DROPPED})
@@ -34,40 +34,6 @@ _QUEUED, _IN_FLIGHT, _DEAD, _HELD = (int(state) for state in ItemState)
 _STATE_AFTER = {SendResult.GIVEN_UP: _DEAD, SendResult.HELD: _HELD}  # queued after all others
 UNKNOWN_CODE = "outcome_unknown"  # of an item that is held because a crash took its outcome
 
-_TABLES = """
-CREATE TABLE shard (
-  one INTEGER PRIMARY KEY CHECK (one = 1), form INTEGER NOT NULL, shard INTEGER NOT NULL, shards INTEGER NOT NULL,
-  fence INTEGER NOT NULL, outbox_end INTEGER NOT NULL, sources INTEGER NOT NULL,
-  lanes INTEGER NOT NULL, lane_sum INTEGER NOT NULL);
-CREATE TABLE positions (source TEXT PRIMARY KEY, end INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE lanes (
-  lane INTEGER PRIMARY KEY, taken INTEGER NOT NULL, removed INTEGER NOT NULL, queued INTEGER NOT NULL,
-  in_flight INTEGER NOT NULL, dead INTEGER NOT NULL, seq_sum INTEGER NOT NULL, held INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE items (
-  seq INTEGER PRIMARY KEY, lane INTEGER NOT NULL, id TEXT NOT NULL, state INTEGER NOT NULL, attempt INTEGER NOT NULL,
-  due_ms INTEGER NOT NULL, first_ms INTEGER NOT NULL, unknown INTEGER NOT NULL, frame BLOB NOT NULL,
-  rank INTEGER NOT NULL DEFAULT 0, key TEXT NOT NULL DEFAULT '', code TEXT NOT NULL DEFAULT '',
-  excused INTEGER NOT NULL DEFAULT 0);
-"""
-_TABLES_OF_FORM_2 = """
-CREATE INDEX items_in_flight ON items (seq) WHERE state = 1;
-CREATE INDEX items_queued ON items (lane, rank, due_ms, seq) WHERE state = 0;
-CREATE INDEX items_keyed ON items (lane, key, seq) WHERE key <> '';
-CREATE INDEX items_ended ON items (lane, seq) WHERE state > 1;
-CREATE TABLE controls (lane INTEGER PRIMARY KEY, control TEXT NOT NULL);
-CREATE TABLE chores (number INTEGER PRIMARY KEY, chore TEXT NOT NULL);
-CREATE TABLE buckets (lane INTEGER PRIMARY KEY, bucket BLOB NOT NULL);
-"""
-_FROM_FORM_1 = (
-    "ALTER TABLE items ADD COLUMN rank INTEGER NOT NULL DEFAULT 0;\n"
-    "ALTER TABLE items ADD COLUMN key TEXT NOT NULL DEFAULT '';\n"
-    "ALTER TABLE items ADD COLUMN code TEXT NOT NULL DEFAULT '';\n"
-    "ALTER TABLE items ADD COLUMN excused INTEGER NOT NULL DEFAULT 0;\n"
-    "ALTER TABLE lanes ADD COLUMN held INTEGER NOT NULL DEFAULT 0;\n"
-    "DROP INDEX items_due;\n"
-    "DROP INDEX items_in_flight;\n" + _TABLES_OF_FORM_2 + "UPDATE shard SET form = 2;\n"
-)
-_COLUMNS = "seq, lane, id, state, attempt, due_ms, first_ms, frame, unknown, rank, key, code, excused"
 _NEXT_QUEUE = (
     "SELECT lane, rank, due_ms FROM items WHERE state = 0 AND (lane, rank) > (?, ?) ORDER BY lane, rank, due_ms LIMIT 1"
 )
@@ -156,7 +122,7 @@ class SqliteLanes:
         self._flying: dict[int, _Begun] = {}
         self._known_lanes: set[int] = set()
         if not read_only:
-            self._lock = _take_lock(file)
+            self._lock = take_lock(file)
         try:
             self._connection = connect(file, read_only=read_only)
             if not read_only:
@@ -423,7 +389,7 @@ class SqliteLanes:
         return found[:count_max]
 
     def _select(self, condition: str, values: Sequence[Any] = ()) -> list[LaneItem]:
-        return [_item(row) for row in self._open.execute(f"SELECT {_COLUMNS} FROM items WHERE {condition}", values)]
+        return [item_of(row) for row in self._open.execute(f"SELECT {COLUMNS} FROM items WHERE {condition}", values)]
 
     def controls(self) -> dict[int, LaneControl]:
         """See `ports.lanes.Lanes.controls`."""
@@ -453,57 +419,26 @@ class SqliteLanes:
 
     def items(self) -> Iterator[LaneItem]:
         """See `ports.lanes.Lanes.items`."""
-        for row in self._open.execute(f"SELECT {_COLUMNS} FROM items ORDER BY seq"):
-            yield _item(row)
+        for row in self._open.execute(f"SELECT {COLUMNS} FROM items ORDER BY seq"):
+            yield item_of(row)
 
     def item(self, id: str) -> LaneItem | None:
         """See `ports.lanes.Lanes.item`. Reads all items: an index would cost every send, and this is asked rarely."""
         row = self._open.execute(
-            f"SELECT {_COLUMNS} FROM items WHERE id = ? ORDER BY seq DESC LIMIT 1", (id,)
+            f"SELECT {COLUMNS} FROM items WHERE id = ? ORDER BY seq DESC LIMIT 1", (id,)
         ).fetchone()
-        return _item(row) if row else None
+        return item_of(row) if row else None
 
     def problems(self) -> list[str]:
         """See `ports.lanes.Lanes.problems`. Reads all items, in one snapshot."""
         self._open.execute("BEGIN")
         try:
-            return [f"{self._place}: {problem}" for problem in self._problems()]
+            return [f"{self._place}: {problem}" for problem in lane_store_problems(self._open)]
         except sqlite3.Error as error:
             return [str(store_error(error, self._place))]
         finally:
             if self._open.in_transaction:
                 self._open.execute("ROLLBACK")
-
-    def _problems(self) -> Iterator[str]:
-        shard = self._open.execute("SELECT sources, lanes, lane_sum, outbox_end FROM shard").fetchone()
-        if shard is None:
-            yield "the shard's own row is missing"
-            return
-        sources, lanes, lane_sum, outbox_end = shard
-        found = self._open.execute("SELECT count(*) FROM positions").fetchone()[0]
-        if found != sources:
-            yield f"positions of {sources} journals are expected, {found} are there"
-        count, total = self._open.execute("SELECT count(*), ifnull(sum(lane), 0) FROM lanes").fetchone()
-        if count == lanes - 1:
-            yield f"the row of lane {lane_sum - total} is missing"
-        elif (count, total) != (lanes, lane_sum):
-            yield f"{lanes} lanes are expected, {count} are there"
-        held = {
-            row[0]: row[1:]
-            for row in self._open.execute(
-                "SELECT lane, count(*), sum(state = 0), sum(state = 1), sum(state = 2), sum(state = 3), sum(seq)"
-                " FROM items GROUP BY lane"
-            )
-        }
-        for lane, taken, removed, *states, seq_sum in self._open.execute(
-            "SELECT lane, taken, removed, queued, in_flight, dead, held, seq_sum FROM lanes"
-        ):
-            yield from _lane_problems(lane, taken - removed, states, seq_sum, held.pop(lane, (0, 0, 0, 0, 0, 0)))
-        for lane, (count, *_) in held.items():
-            yield f"lane {lane} has {count} items and no row of its own"
-        last = self._open.execute("SELECT max(seq) FROM items").fetchone()[0]
-        if last is not None and last >= outbox_end:
-            yield f"item {last} stands beyond the outbox position {outbox_end}"
 
     def close(self) -> None:
         """Gives the shard up; another may take it."""
@@ -526,15 +461,15 @@ class SqliteLanes:
         connection = self._open
         with transaction(connection, self._place):
             if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'shard'").fetchone():
-                _execute_all(connection, _TABLES + _TABLES_OF_FORM_2)
+                make_tables(connection)
                 connection.execute(
-                    "INSERT INTO shard VALUES (1, ?, ?, ?, 0, 0, 0, 0, 0)", (_FORM, self._shard, self._shards)
+                    "INSERT INTO shard VALUES (1, ?, ?, ?, 0, 0, 0, 0, 0)", (FORM, self._shard, self._shards)
                 )
             row = connection.execute("SELECT form, shard, shards, fence FROM shard").fetchone()
             if row is None:
                 raise WaypostError("store_corrupt", "the shard's own row is missing", place=self._place)
-            if row[0] > _FORM:
-                raise WaypostError("wire_version", f"form {row[0]}, this release reads {_FORM}", place=self._place)
+            if row[0] > FORM:
+                raise WaypostError("wire_version", f"form {row[0]}, this release reads {FORM}", place=self._place)
             if row[1:3] != (self._shard, self._shards):
                 raise WaypostError(
                     "store_corrupt",
@@ -542,8 +477,8 @@ class SqliteLanes:
                     place=self._place,
                     hint="courier.shards cannot be changed while its shard files are there",
                 )
-            if row[0] < _FORM:
-                _execute_all(connection, _FROM_FORM_1)
+            if row[0] < FORM:
+                bring_to_form(connection, row[0])
             self._fence = row[3] + 1
             connection.execute("UPDATE shard SET fence = ?", (self._fence,))
         self._known_lanes = {row[0] for row in connection.execute("SELECT lane FROM lanes")}
@@ -563,39 +498,3 @@ class SqliteLanes:
 def _json(rows: Any) -> str:
     """For `json_each`, or to be kept."""
     return msgspec.json.encode(rows).decode()
-
-
-def _take_lock(file: Path) -> int:
-    """Holds the shard. A file of its own: closing any descriptor of SQLite's file would drop SQLite's locks."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(file.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise store_error(error, str(file)) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(lock)
-        raise WaypostError("data_in_use", "another courier holds this shard", place=str(file)) from error
-    return lock
-
-
-def _execute_all(connection: sqlite3.Connection, script: str) -> None:
-    for statement in filter(str.strip, script.split(";\n")):
-        connection.execute(statement)
-
-
-def _item(row: tuple[Any, ...]) -> LaneItem:
-    seq, lane, id, state, attempt, due_ms, first_ms, frame, unknown, *rest = row
-    return LaneItem(seq, lane, id, ItemState(state), attempt, due_ms, first_ms, frame, bool(unknown), *rest)
-
-
-def _lane_problems(lane: int, live: int, states: list[int], seq_sum: int, held: tuple[int, ...]) -> Iterator[str]:
-    """What one lane's row and its items say of each other."""
-    count, *found, total = held
-    if count == live - 1:
-        yield f"item {seq_sum - total} of lane {lane} is missing"
-    elif (count, total) != (live, seq_sum):
-        yield f"lane {lane} should hold {live} items, {count} are there"
-    elif found != states:
-        yield f"lane {lane} should hold (queued, in flight, dead, held) {tuple(states)}, it holds {tuple(found)}"
