@@ -364,3 +364,26 @@ def test_close_abandons_what_is_in_flight(settings: CourierSettings) -> None:
         sender.close()
         stop.set()
     assert sender.reports(0) == []
+
+
+def test_a_probe_connects_anew_and_sends_nothing(sender: CurlSender) -> None:
+    with serving(lambda nth, data: OK) as server:
+        send(sender, get(server.port))
+        (probe,) = send(sender, get(server.port, token=2, probe=True))
+        (plain,) = send(sender, get(server.port, token=3))
+        assert (server.connections, len(server.requests)) == (2, 2)
+    assert (probe.code, probe.status, probe.sent, probe.address) == ("", 0, False, "127.0.0.1")
+    assert probe.connect_us > 0
+    assert plain.status == 200 and plain.reused  # by the connection that stood before: the probe's is closed
+
+
+def test_a_probe_that_cannot_connect_says_why(sender: CurlSender) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        (report,) = send(sender, get(unused.getsockname()[1], probe=True))
+    assert (report.code, report.sent) == ("connect_failed", False)
+    (report,) = send(sender, get(80, host="10.0.0.1", probe=True))
+    assert (report.code, report.sent) == ("address_forbidden", False)
+    with serving(lambda nth, data: b"no TLS\r\n") as server:
+        (report,) = send(sender, get(0, url=f"https://127.0.0.1:{server.port}/", total_timeout_ms=300, probe=True))
+    assert report.code in ("tls_failed", "send_timeout") and not report.sent

@@ -265,6 +265,8 @@ class _Slot:
         "_kept_max",
         "_method",
         "_opened",
+        "_probe",
+        "_reached",
         "_refused",
         "_total_timeout_ms",
         "_waiter",
@@ -282,6 +284,7 @@ class _Slot:
         self._bytes_max = settings.response_bytes_max
         self._method = "GET"
         self._connect_timeout_ms = self._total_timeout_ms = -1
+        self._probe = False
         self.token = 0
         self._clear()
         self.easy = _new_easy(settings)
@@ -292,6 +295,7 @@ class _Slot:
     def _clear(self) -> None:
         self._begun = 0  # requests that this transfer was about to send: 1, or it is stopped
         self._opened = False  # whether it made a connection of its own
+        self._reached = False  # a probe whose connection stood
         self._refused: Judgement | None = None
         self.address = ""
         self._body = b""
@@ -313,6 +317,9 @@ class _Slot:
             self._total_timeout_ms = request.total_timeout_ms
             easy.setopt(pycurl.TIMEOUT_MS, max(1, request.total_timeout_ms))  # 0 would mean none
         self._keep = request.body_bytes or self._kept_max
+        if request.probe is not self._probe:
+            self._probe = request.probe
+            easy.setopt(pycurl.FRESH_CONNECT, int(request.probe))  # a kept connection would show nothing
 
     def _prepare_method(self, request: SendRequest) -> None:
         easy = self.easy
@@ -350,9 +357,10 @@ class _Slot:
             return int(pycurl.PREREQFUNC_ABORT)
         if self._refused is None:
             judgement = self._guard.judge(address, port)
-            if not judgement:
+            if not judgement and not self._probe:
                 return int(pycurl.PREREQFUNC_OK)
-            self._refused = judgement
+            self._reached = not judgement
+            self._refused = judgement or None
         self._begun = 0  # nothing has left
         return int(pycurl.PREREQFUNC_ABORT)
 
@@ -371,7 +379,9 @@ class _Slot:
         status = get(_RESPONSE_CODE)
         begun = self._begun > 0
         code = ""
-        if number:
+        if self._reached:
+            text = ""
+        elif number:
             code, text = self._code_of(number, text)
         elif status < 200:
             code, text = "response_malformed", "no HTTP status"

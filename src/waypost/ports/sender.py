@@ -22,12 +22,14 @@ class SendRequest(msgspec.Struct, gc=False):
     certificate: str = ""  # PEM files that the client shows; empty: none
     key: str = ""
     body_bytes: int = 0  # of the answer to be given back; 0: as many as are kept with an attempt
+    probe: bool = False  # only looks whether a new connection can be made, TLS included; sends no request
 
 
 class SendReport(msgspec.Struct, gc=False):
     """How a request ended. `code` is empty when an HTTP answer came whole, else an error code of `errors.py`.
 
-    Times are microseconds from the start. `sent` says whether any byte of the request may have left.
+    Times are microseconds from the start. `sent` says whether any byte of the request may have left. Of a probe, `code`
+    is empty when the connection stood; nothing was sent then, and `status` is 0.
     """
 
     token: int
