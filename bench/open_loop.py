@@ -6,19 +6,31 @@ connection if there is none, and that wait is part of its latency: nothing is le
 `python bench/open_loop.py PORT PATH RATE SECONDS CONNECTIONS` prints JSON.
 """
 
+import itertools
 import json
 import select
 import socket
 import sys
 import time
 from collections import deque
+from collections.abc import Iterable
+from typing import NamedTuple
 
 WARM_UP_S = 0.5  # these requests are sent and not counted
+_PATIENCE_S = 10.0  # after the last was sent
 
 
-def run(port: int, path: str, rate: float, seconds: float, connections: int) -> dict[str, float]:
-    """Latencies in milliseconds, the rate that was reached, and errors."""
-    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
+class Answered(NamedTuple):
+    """One request: which it was, when it was due and when its answer had come (both monotonic), and the answer."""
+
+    nth: int
+    due_s: float
+    at_s: float
+    answer: bytes
+
+
+def drive(port: int, requests: Iterable[bytes], rate: float, connections: int) -> tuple[list[Answered], int]:
+    """Sends them at this rate (0: as fast as they are answered); answers what came back, and how many were errors."""
     poll = select.epoll()
     socks: dict[int, socket.socket] = {}
     for _ in range(connections):
@@ -28,40 +40,60 @@ def run(port: int, path: str, rate: float, seconds: float, connections: int) -> 
         socks[sock.fileno()] = sock
         poll.register(sock, select.EPOLLIN)
     free = deque(socks)
-    due_of: dict[int, float] = {}
-    latencies: list[float] = []
+    asked: dict[int, tuple[int, float]] = {}
+    found: list[Answered] = []
     errors = 0
-    step, clock = 1 / rate, time.perf_counter
-    begun = clock()
-    counted_from, end = begun + WARM_UP_S, begun + WARM_UP_S + seconds
-    due = begun
-    while due < end or due_of:
+    step, clock = 1 / rate if rate else 0.0, time.monotonic
+    due = last = clock()
+    queue = enumerate(requests)
+    following = next(queue, None)
+    while following is not None or asked:
         now = clock()
-        while due <= now and due < end and free:
+        while following is not None and due <= now and free:
             descriptor = free.popleft()
-            due_of[descriptor] = due
+            nth, request = following
+            asked[descriptor] = (nth, due if rate else now)
             socks[descriptor].send(request)
+            following = next(queue, None)
             due += step
+            last = now
         for descriptor, _ in poll.poll(0):
             answer = socks[descriptor].recv(65536)
-            asked = due_of.pop(descriptor)
-            if asked >= counted_from:
-                latencies.append(clock() - asked)
+            nth, was_due = asked.pop(descriptor)
+            found.append(Answered(nth, was_due, clock(), answer))
             if answer[9:12] not in (b"200", b"302"):
                 errors += 1
                 if not answer:
                     raise SystemExit("the server closed a connection")
             free.append(descriptor)
-        if now > end + 10:
-            errors += len(due_of)
+        if now > last + _PATIENCE_S:
+            errors += len(asked)
             break
-    took = clock() - counted_from
-    latencies.sort()
-    count = len(latencies)
     for sock in socks.values():
         sock.close()
-    at = {name: latencies[min(count - 1, int(count * share))] * 1000 for name, share in SHARES.items()}
-    return at | {"max": latencies[-1] * 1000, "rate": count / took, "errors": errors}
+    return found, errors
+
+
+def request_of(port: int, path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
+
+
+def run(port: int, path: str, rate: float, seconds: float, connections: int) -> dict[str, float]:
+    """Latencies in milliseconds, the rate that was reached, and errors."""
+    warm = round(rate * WARM_UP_S)
+    requests = itertools.repeat(request_of(port, path), warm + round(rate * seconds))
+    found, errors = drive(port, requests, rate, connections)
+    counted = [one for one in found if one.nth >= warm]
+    took = max(one.at_s for one in counted) - min(one.due_s for one in counted)
+    return quantiles([one.at_s - one.due_s for one in counted]) | {"rate": len(counted) / took, "errors": errors}
+
+
+def quantiles(latencies_s: list[float]) -> dict[str, float]:
+    """Of latencies in seconds, in milliseconds."""
+    ordered = sorted(latencies_s)
+    count = len(ordered)
+    at = {name: ordered[min(count - 1, int(count * share))] * 1000 for name, share in SHARES.items()}
+    return at | {"max": ordered[-1] * 1000}
 
 
 SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}

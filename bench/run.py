@@ -25,13 +25,14 @@ BUSY = 0.5  # load before the run
 
 
 class Bench(NamedTuple):
-    """A program, its options (full and quick), and the programs that it needs beside Python."""
+    """A program, its options (full, quick and long), and the programs that it needs beside Python."""
 
     name: str
     full: tuple[str, ...]
     quick: tuple[str, ...]
     needs: tuple[str, ...] = ()
     takes_data: bool = True
+    long: tuple[str, ...] = ()  # instead of `full`, where it has any
 
 
 BENCHES = (
@@ -39,6 +40,8 @@ BENCHES = (
     Bench("batches", (), ("--seconds", "1", "--rounds", "1"), ("wrk", "taskset")),
     Bench("clicks", (), ("--seconds", "1", "--rounds", "1", "--warm", "3"), ("nginx", "wrk", "taskset")),
     Bench("courier", (), ("--count", "10000", "--rounds", "1"), ("nginx", "taskset")),
+    Bench("chain", (), ("--count", "3000", "--seconds", "1", "--rounds", "1"), ("taskset",), long=("--seconds", "30")),
+    Bench("isolation", (), ("--seconds", "1", "--rounds", "1"), ("taskset",), long=("--long",)),
     Bench("pipeline", (), ("--clicks", "50000", "--calls", "10000")),
     Bench("macros", (), (), takes_data=False),
     Bench("rules", (), (), takes_data=False),
@@ -65,8 +68,18 @@ MARKS = {
     "door: postback, open loop at half the best rate, p99": Mark("figure", 5, "5 ms at most", at_most=True),
     "batches: JSON lines, 100 a request": Mark("ratio", 2, "2 × single calls"),
     "batches: gRPC stream, 100 a message": Mark("ratio", 2, "2 × single calls"),
-    "courier: 50 lanes, 200 in flight": Mark("ratio", 0.25, "0.25 of libcurl"),
-    "courier: 50 lanes, 1000 in flight": Mark("ratio", 0.25, "0.25 of libcurl"),
+    "courier: 50 lanes, 200 in flight": Mark("ratio", 0.4, "0.4 of libcurl"),
+    "courier: 50 lanes, 1000 in flight": Mark("ratio", 0.4, "0.4 of libcurl"),
+    "chain: accepted to wire at half the top rate, p50": Mark("figure", 25, "25 ms at most", at_most=True),
+    "chain: accepted to wire at half the top rate, p99": Mark("figure", 100, "100 ms at most", at_most=True),
+    **{
+        f"isolation: {sick} of 50 sick, healthy {name}": mark
+        for sick in (1, 5, 10)
+        for name, mark in (
+            ("p99", Mark("figure", 1.2, "1.2 x at most", at_most=True)),
+            ("rate", Mark("figure", 0.95, "0.95 x")),
+        )
+    },
     "rules: 10,000 of one partner, facts repeat": Mark("ratio", 0.67, "1.5 x the time"),
     "rules: 10,000 of one partner, facts never seen": Mark("ratio", 0.67, "1.5 x the time"),
     "rules: 10,000 on everybody's conversions, facts repeat": Mark("ratio", 0.67, "1.5 x the time"),
@@ -80,6 +93,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=RESULTS, help="a folder on a real disk")
     parser.add_argument("--quick", action="store_true", help="short rounds: to see that all works, not to measure")
+    parser.add_argument("--long", action="store_true", help="long runs, of the benches that have such")
     parser.add_argument("--only", nargs="+", choices=[bench.name for bench in BENCHES], help="these benches only")
     options = parser.parse_args()
     benches = [bench for bench in BENCHES if not options.only or bench.name in options.only]
@@ -90,7 +104,7 @@ def main() -> None:
     rows = []
     for bench in benches:
         print(f"--- {bench.name}", flush=True)
-        rows += measured(bench, options.data, quick=options.quick)
+        rows += measured(bench, options.data, quick=options.quick, long=options.long)
     print()
     print_table(rows)
     print("\n" + "\n".join(f"{name:10} {value}" for name, value in machine.items() if value))
@@ -113,13 +127,14 @@ def check(benches: list[Bench], data: Path) -> None:
         sys.exit(f"bench: {data} is in memory ({system}), where fsync costs nothing. Name a real disk with --data.")
 
 
-def measured(bench: Bench, data: Path, *, quick: bool) -> list[dict[str, Any]]:
+def measured(bench: Bench, data: Path, *, quick: bool, long: bool) -> list[dict[str, Any]]:
     """The rows of one bench, ratio included."""
     with tempfile.TemporaryDirectory() as name:
         file = Path(name, "figures.json")
         where = ("--data", str(data)) if bench.takes_data else ()
         script = str(ROOT / "bench" / f"{bench.name}.py")
-        command = [sys.executable, script, *where, "--json", str(file), *(bench.quick if quick else bench.full)]
+        size = bench.quick if quick else bench.long or bench.full if long else bench.full
+        command = [sys.executable, script, *where, "--json", str(file), *size]
         if subprocess.run(command, cwd=ROOT, check=False).returncode or not file.exists():
             sys.exit(f"bench: {bench.name} failed; nothing was recorded.")
         content = json.loads(file.read_text("utf-8"))
@@ -153,7 +168,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
 
 def cells(row: dict[str, Any]) -> tuple[str, ...]:
     """A row's cells, in the order of COLUMNS."""
-    places = 2 if row["unit"] == "ms" and row["figure"] < 100 else 0
+    places = 2 if row["unit"] in ("ms", "s", "x", "us") and row["figure"] < 100 else 0
     met = {True: "met", False: "MISSED", None: ""}[row.get("met")]
     return (
         row["what"],

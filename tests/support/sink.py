@@ -37,11 +37,13 @@ class Received(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a request is answered with, and after how long; status 0 closes the connection without an answer."""
+    """What a request is answered with, and after how long; status 0 closes the connection without an answer. The body
+    goes out a byte at a time where `byte_s` says how long each takes."""
 
     status: int = 200
     after_s: float = 0.0
     body: bytes = b"ok"
+    byte_s: float = 0.0
 
 
 class Sink:
@@ -95,19 +97,31 @@ class Sink:
         try:
             while (request := await _read(reader)) is not None:
                 self.received.append(request)
-                status, after_s, body = self.behave(request)
-                if after_s:
-                    await asyncio.sleep(after_s)
-                if not status:
+                answer = self.behave(request)
+                if answer.after_s:
+                    await asyncio.sleep(answer.after_s)
+                if not answer.status:
                     return
-                writer.write(b"HTTP/1.1 %d Said\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
-                await writer.drain()
+                await _write(writer, answer)
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             return  # the sender went away, or this server stops
         finally:
             self._connections.discard(task)
             with contextlib.suppress(OSError, RuntimeError):
                 writer.close()
+
+
+async def _write(writer: asyncio.StreamWriter, answer: Answer) -> None:
+    head = b"HTTP/1.1 %d Said\r\nContent-Length: %d\r\n\r\n" % (answer.status, len(answer.body))
+    if not answer.byte_s:
+        writer.write(head + answer.body)
+        await writer.drain()
+        return
+    writer.write(head)
+    for byte in answer.body:
+        await asyncio.sleep(answer.byte_s)
+        writer.write(bytes((byte,)))
+        await writer.drain()
 
 
 async def _read(reader: asyncio.StreamReader) -> Received | None:
