@@ -35,7 +35,10 @@ def test_the_world_has_what_is_hard_to_go_back_over(world: ReplayWorld, tmp_path
     stopped = {outcome.stopped_by for one in decisions if isinstance(one, Decision) for outcome in one.rules}
     assert any("fired" in text for text in stopped), stopped
     assert len({batch.record.catalog for batch in batches}) == 2
-    assert any(isinstance(decode_frame(raw), PostbackOut) for batch in batches for raw in batch.postbacks)
+    sent = [out for batch in batches for out in map(decode_frame, batch.postbacks) if isinstance(out, PostbackOut)]
+    corrections = [out for out in sent if out.corrects]
+    assert corrections and {out.corrects for out in corrections} < {out.id for out in sent}
+    assert all(out.key for out in sent) and len({out.lane for out in sent}) == 2
 
 
 @pytest.mark.parametrize("seed", range(3))

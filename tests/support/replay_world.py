@@ -47,12 +47,17 @@ offers:
       install: {payout: 0.85 EUR}
 partners:
   geozo:
+    delivery: {corrections: true, ordering: click}
     postbacks:
       - on: {goal: install, status: approved}
         get: http://127.0.0.1:9001/pb?cid={sub1}&money={payout}&type={status|map(approved=lead, declined=cancel)}
       - on: {goal: purchase}
         first_only: true
         post: {url: http://127.0.0.1:9001/sale, headers: {Content-Type: application/json}, body: '{{"sum": "{sum}"}}'}
+      - name: every-sale
+        on: {goal: purchase}
+        lane: sales
+        get: http://127.0.0.1:9001/any?sum={sum}&status={status}&was={corrects}
 links:
   one: {partner: geozo, offer: vpn}
   two: {partner: geozo, offer: game}

@@ -56,10 +56,10 @@ links:
 """
 
 
-def problems_of(tmp_path: Path, steps: str, *, name: str = "catalog.test.yaml") -> list[Mismatch]:
+def problems_of(tmp_path: Path, steps: str, *, name: str = "catalog.test.yaml", text: str = CATALOG) -> list[Mismatch]:
     """What one case of these steps finds to be otherwise."""
     catalog = tmp_path / "catalog.yaml"
-    catalog.write_text(CATALOG)
+    catalog.write_text(text)
     (tmp_path / name).write_text("cases:\n- name: it\n  steps:\n" + steps)
     (result,) = assembly.run_cases(catalog, [], load_settings(None, {}))
     assert result.name == "it" and result.place == f"{name}:2"
@@ -113,6 +113,39 @@ SENDS = """
 
 def test_what_partners_are_sent_is_compared_to_the_byte(tmp_path: Path) -> None:
     assert problems_of(tmp_path, SENDS) == []
+
+
+CORRECTED = """
+  - click: {offer: desk, partner: books, query: {sub1: abc}}
+  - postback: {query: {click_id: $click_id, goal: sale, sum: 200, txn_id: T}}
+    expect: {sends: [{rule: told, get: 'https://books.example/?sum=200.00&is=approved&was='}]}
+  - postback: {query: {click_id: $click_id, goal: sale, sum: 150, txn_id: T}}
+    expect:
+      verdict: updated
+      payout: 15.00 USD
+      sends:
+      - get: https://books.example/?sum=150.00&is=approved&was=p$any.1
+        headers: {waypost-id: p$any.2, waypost-corrects: p$any.1, waypost-attempt: "1"}
+  - postback: {query: {click_id: $click_id, goal: sale, status: declined, txn_id: T}}
+    expect: {sends: [{get: 'https://books.example/?sum=150.00&is=declined&was=p$any.2'}]}
+  - postback: {query: {click_id: $click_id, goal: sale, status: declined, txn_id: T}}
+    expect: {verdict: duplicate, sends: none}
+"""
+
+
+def test_a_correction_is_one_of_what_is_sent(tmp_path: Path) -> None:
+    books = """
+  books:
+    delivery: {corrections: true}
+    postbacks:
+      - name: told
+        on: {goal: sale, status: approved}
+        get: https://books.example/?sum={sum}&is={status}&was={corrects}
+"""
+    text = CATALOG.replace("partners:", f"partners:{books.rstrip()}").replace(
+        "links:", "links:\n  books: {partner: books, offer: desk}"
+    )
+    assert problems_of(tmp_path, CORRECTED, text=text) == []
 
 
 def test_each_thing_that_differs_is_found_with_its_line_and_reason(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Postbacks and attempts rendered to requests."""
 
+import msgspec
 import pytest
 
 from support.catalogs import MemoryCatalogs, MemoryView
@@ -50,6 +51,17 @@ def test_a_repeat_says_so_and_why() -> None:
         assert headers["Waypost-Repeat"] == "1"
         assert headers["Waypost-Repeat-Reason"] == text
         assert headers["Waypost-First-Attempt"] == time_text(FIRST_MS)
+
+
+def test_a_correction_names_what_it_corrects() -> None:
+    made = renderer(rule("http://a.example/pb?c={sub1}&was={corrects}&why={reason}"))
+    out = msgspec.structs.replace(post(sub1="x"), corrects="p00.0")
+    request = rendered(made, out, reason=AttemptReason.CORRECTION)
+    assert request.url == "http://a.example/pb?c=x&was=p00.0&why=correction"
+    assert dict(request.headers)["Waypost-Corrects"] == "p00.0"
+    assert "Waypost-Repeat" not in dict(request.headers), "its first attempt repeats nothing"
+    other = rendered(made, post(sub1="x"))
+    assert other.url.endswith("&was=&why=first") and "Waypost-Corrects" not in dict(other.headers)
 
 
 def test_a_test_is_marked() -> None:

@@ -60,6 +60,7 @@ SAMPLE: dict[str, str] = {
     "attempt": "1",
     "is_repeat": "0",
     "reason": "first",
+    "corrects": "",
     "attempt_time": "1795227250",
     "first_attempt_time": "1795227250",
 }

@@ -16,7 +16,7 @@ from waypost.courier.schedule import Bundle, Lane, Waiting
 from waypost.courier.secrets import Secrets, forms_of
 from waypost.courier.tokens import Key, Tokens
 from waypost.errors import WaypostError
-from waypost.model.frames import AttemptReason
+from waypost.model.frames import AttemptReason, PostbackOut
 from waypost.ports.clock import Clock
 from waypost.ports.sender import SendReport, SendRequest
 from waypost.settings import CourierSettings
@@ -60,27 +60,27 @@ class Dispatch:
         flights, render, policy_of = self._flights, self._renderer.render, self._policies.of
         repeats = 0
         for lane, item in picked:
-            attempt = item.attempt + 1
-            reason = _FIRST
-            if attempt > 1:
-                reason = AttemptReason.UNKNOWN_AFTER_CRASH if item.unknown else AttemptReason.RETRY
-                repeats += 1
-            first_ms = item.first_ms or at_ms
+            attempt, post = item.attempt + 1, item.post
+            shown, reason = attempt + post.begun, _FIRST  # `shown` counts what was begun before a resend, too
+            if shown > 1 or post.corrects:
+                reason = _reason(item, post)
+                repeats += shown > 1
+            first_ms = post.first_ms or item.first_ms or at_ms
             seq = item.seq
             try:
                 if type(item) is Bundle:
                     posts = [one.post for one in item.items]
                     rendered = self._renderer.render_batch(
-                        posts, attempt=attempt, reason=reason, first_ms=first_ms, at_ms=at_ms
+                        posts, attempt=shown, reason=reason, first_ms=first_ms, at_ms=at_ms
                     )
                 else:
-                    rendered = render(item.post, attempt=attempt, reason=reason, first_ms=first_ms, at_ms=at_ms)
+                    rendered = render(post, attempt=shown, reason=reason, first_ms=first_ms, at_ms=at_ms)
             except WaypostError as error:
                 flights[seq] = Flight(lane, item, attempt, reason, at_ms, "", "")
                 failed.append(_not_sent(seq, error))
                 continue
             method, url, rule = rendered.method, rendered.url, rendered.rule
-            policy = policy_of(item.post.lane)
+            policy = policy_of(post.lane)
             if rule.is_plain:
                 flights[seq] = Flight(lane, item, attempt, reason, at_ms, method, url)
                 connect_ms, total_ms = policy.connect_timeout_ms, policy.total_timeout_ms
@@ -148,6 +148,13 @@ class Dispatch:
                 self._settings.response_bytes_max if rule.reads_body else 0,
             )
         )
+
+
+def _reason(item: Waiting | Bundle, post: PostbackOut) -> AttemptReason:
+    """Why an attempt is made that is a repeat, or the first of a correction."""
+    if item.attempt:
+        return AttemptReason.UNKNOWN_AFTER_CRASH if item.unknown else AttemptReason.RETRY
+    return AttemptReason.RESEND if post.begun else AttemptReason.CORRECTION
 
 
 def _not_sent(token: int, error: WaypostError) -> SendReport:

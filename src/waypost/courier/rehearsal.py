@@ -17,7 +17,8 @@ def render_of(renderer: Renderer) -> Callable[[PostbackOut], Rehearsed]:
 
     def render(out: PostbackOut) -> Rehearsed:
         try:
-            first, at_ms = AttemptReason.FIRST, out.created_ms
+            first = AttemptReason.CORRECTION if out.corrects else AttemptReason.FIRST
+            at_ms = out.created_ms
             if out.batched:
                 rendered = renderer.render_batch([out], attempt=1, reason=first, first_ms=at_ms)
             else:

@@ -99,6 +99,8 @@ class Renderer:
         if rule.per_attempt:
             values = _with_id(out, _of_attempt(attempt, reason, first_ms, at_ms))
         headers = self._own_headers(out.id, out.test, attempt, reason, first_ms)
+        if out.corrects:
+            headers.append(("Waypost-Corrects", out.corrects))
         try:
             url = rule.url.render(values, rule.context)
             if rule.headers:
@@ -241,7 +243,7 @@ def _of_attempt(attempt: int, reason: AttemptReason, first_ms: int, at_ms: int) 
 
 def _with_id(out: PostbackOut, attempt: dict[str, str]) -> dict[str, str]:
     """All values of one postback in an attempt."""
-    return {**out.values, **attempt, "postback_id": out.id}
+    return {**out.values, **attempt, "postback_id": out.id, "corrects": out.corrects}
 
 
 def _render_error(error: WaypostError) -> WaypostError:

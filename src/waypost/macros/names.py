@@ -98,6 +98,7 @@ _ROWS = (
     MacroName("attempt", "the attempt's number, from 1", _ATTEMPT),
     MacroName("is_repeat", "1 at every attempt after the first, otherwise 0", _ATTEMPT),
     MacroName("reason", "why the attempt is made: first, retry, unknown-after-crash, resend or correction", _ATTEMPT),
+    MacroName("corrects", "the id of the postback that this one corrects; empty for all others", _ATTEMPT),
     MacroName("first_attempt_time", "when the first attempt was begun, Unix seconds", _ATTEMPT),
     MacroName("attempt_time", "when this attempt was begun, Unix seconds", _ATTEMPT),
 )

@@ -220,6 +220,7 @@ class Conversion(Frame, tag=8):
     caps: tuple[tuple[str, int], ...] = ()  # (cap key, counted) of what this conversion uses
     test: bool = False
     unconfirmed: bool = False  # a page reported it, and the advertiser's server has not yet
+    told: tuple[tuple[int, int, int], ...] = ()  # by rule key: its last postback's number, and a digest of what it said
 
 
 class RuleOutcome(Frame, tag=16):

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 import msgspec
 
 from waypost.catalog.model import Cap
-from waypost.model.frames import Auth, Conversion, Decision, PostbackOut, RuleOutcome, Status, Verdict
-from waypost.model.ids import postback_text
+from waypost.model.frames import Auth, Conversion, Decision, PostbackOut, Status, Verdict
 from waypost.stages.attribution import credited
 from waypost.stages.caps import counter_key
 from waypost.stages.case import Case
 from waypost.stages.checks import CheckLimits, Findings, run_checks
-from waypost.stages.rules import HELD_BACK, Candidate, RuleBook, stopped_by
+from waypost.stages.firing import fire
+from waypost.stages.rules import RuleBook
 
 _STATUSES: dict[str, Status] = {status.value: status for status in Status}
 # Names of their own: to find an enum's member takes long, and this is done for each call.
@@ -53,8 +53,8 @@ def judge(case: Case, counters: Mapping[str, int], limits: CheckLimits, catalog:
         return _repeated(case, decision, rules)
     if findings.code:
         decision.verdict, decision.code = _REFUSED, findings.code
-        postbacks, firsts, held_back = _apply_rules(case, decision, 0, rules)
-        return Judgement(decision, None, False, postbacks, _NO_CAPS, firsts, held_back)
+        fired = fire(case, decision, None, rules)
+        return Judgement(decision, None, False, fired.postbacks, _NO_CAPS, fired.firsts, fired.held_back)
     if case.existing is None:
         conversion = _created(case, decision, findings, uses)
         caps = dict(conversion.caps) if conversion.caps else _NO_CAPS
@@ -62,15 +62,17 @@ def judge(case: Case, counters: Mapping[str, int], limits: CheckLimits, catalog:
         changed = _updated(case, case.existing, decision, uses)
         if changed is None:
             decision.verdict, decision.code = _DUPLICATE, "duplicate"
-            _apply_rules(case, decision, 0, rules)
+            fire(case, decision, None, rules)
             return Judgement(decision, None, False, (), _NO_CAPS)
         conversion = changed
         caps = _cap_changes(case.existing, conversion)
     _describe(decision, conversion)
-    postbacks, firsts, held_back = _apply_rules(case, decision, conversion.postbacks, rules)
-    if postbacks:
-        conversion.postbacks += len(postbacks)
-    return Judgement(decision, conversion, case.existing is None, postbacks, caps, firsts, held_back)
+    fired = fire(case, decision, conversion, rules)
+    if fired.postbacks:
+        conversion.postbacks += len(fired.postbacks)
+        conversion.told = fired.told
+    is_new = case.existing is None
+    return Judgement(decision, conversion, is_new, fired.postbacks, caps, fired.firsts, fired.held_back)
 
 
 def _repeated(case: Case, decision: Decision, rules: RuleBook) -> Judgement:
@@ -79,7 +81,7 @@ def _repeated(case: Case, decision: Decision, rules: RuleBook) -> Judgement:
         _describe(decision, case.existing)
     decision.verdict, decision.code = _DUPLICATE, "repeated_key"
     decision.details = {**decision.details, "idempotency_key": case.repeats}
-    _apply_rules(case, decision, 0, rules)
+    fire(case, decision, None, rules)
     return Judgement(decision, None, False, (), _NO_CAPS)
 
 
@@ -247,57 +249,3 @@ def _cap_changes(before: Conversion, after: Conversion) -> Mapping[str, int]:
     for key, counted in before.caps:
         changes[key] = changes.get(key, 0) - counted
     return changes
-
-
-def _apply_rules(
-    case: Case, decision: Decision, before: int, rules: RuleBook
-) -> tuple[tuple[PostbackOut, ...], tuple[int, ...], int]:
-    """Notes in the decision what each rule does; answers the postbacks, numbered behind those of earlier decisions, the
-    keys of rules that have now fired for this click, and how many a share left behind."""
-    plan = rules.plan(case, decision)
-    if plan.outcomes is not None:
-        decision.rules = plan.outcomes
-        return (), (), 0
-    outcomes: list[RuleOutcome] = []
-    postbacks: list[PostbackOut] = []
-    firsts: list[int] = []
-    held_back = 0
-    named = decision.receipt if decision.verdict is _REFUSED else decision.conversion
-    for entry in plan.entries:
-        if type(entry) is RuleOutcome:
-            outcomes.append(entry)
-            continue
-        assert type(entry) is Candidate
-        other = 0 if entry.owner == decision.partner else entry.owner
-        stopped = stopped_by(entry, case, decision)
-        if stopped:
-            outcomes.append(RuleOutcome(entry.rule.no, "", stopped, other))
-            held_back += stopped.startswith(HELD_BACK)
-            continue
-        identifier = postback_text(named, before + len(postbacks) + 1)
-        outcomes.append(RuleOutcome(entry.rule.no, identifier, "", other))
-        postbacks.append(_postback(identifier, entry, case, decision))
-        if entry.rule.first_only and case.click_key is not None:
-            firsts.append(entry.key)
-    decision.rules = tuple(outcomes)
-    return tuple(postbacks), tuple(firsts), held_back
-
-
-def _postback(identifier: str, candidate: Candidate, case: Case, decision: Decision) -> PostbackOut:
-    rule = candidate.rule
-    values = {name: value(case, decision) for name, value in candidate.values}
-    return PostbackOut(
-        identifier,
-        candidate.owner,
-        candidate.owner,
-        decision.partition,
-        decision.conversion,
-        decision.catalog,
-        rule.no,
-        decision.decided_ms,
-        decision.at_ms,
-        values,
-        decision.test,
-        decision.decided_ms + rule.delay_ms if rule.delay_ms else 0,
-        rule.batch is not None,
-    )

@@ -69,6 +69,12 @@ def stopped_by_facts(rule: PostbackRule, facts: Facts) -> str:
     return ""
 
 
+def facts_for_life(rule: PostbackRule, facts: Facts) -> list[tuple[str, str, tuple[str, ...]]]:
+    """(kind, fact, what the rule wants of it), of the facts that do not change in the life of a conversion."""
+    kinds = zip(_KINDS, facts, rule_conditions(rule), strict=True)
+    return [one for one in kinds if one[0] not in ("status", "status before", "verdict")]
+
+
 _KINDS = ("goal", "status", "status before", "verdict", "offer", "link", "advertiser", "partner", "country")
 
 

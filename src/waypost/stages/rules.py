@@ -13,19 +13,21 @@ from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import NamedTuple, TypeAlias
 
-from waypost.catalog.model import Partner, PostbackRule
+from waypost.catalog.model import Delivery, Partner, PostbackRule
 from waypost.catalog.view import CatalogView
 from waypost.macros.expression import Expression, compile_expression
 from waypost.macros.names import OF_ATTEMPT
 from waypost.model.frames import Decision, RuleOutcome, Verdict
+from waypost.model.lanes import lane_number
 from waypost.stages.case import Case
 from waypost.stages.privacy import sendable
-from waypost.stages.rule_index import NO_STATUS, Facts, RuleIndex, stopped_by_facts
+from waypost.stages.rule_index import NO_STATUS, Facts, RuleIndex, facts_for_life, stopped_by_facts
 from waypost.stages.values import Value, value_named
 
 REASONS_KEPT_MAX = 32  # of a partner with more rules, only those that the index selects say what stopped them
 _PLANS_MAX = 20_000
 _OWN_MAX = 10_000
+STATED = frozenset({"status", "payout", "currency", "revenue", "sum", "sum_currency"})  # what an update may change
 HELD_BACK = "percent"  # how the reason begins that a share leaves behind: reports count by it
 
 
@@ -38,7 +40,10 @@ class Candidate(NamedTuple):
     condition: Expression | None
     asked: tuple[tuple[str, Value], ...]  # what the condition asks of
     values: tuple[tuple[str, Value], ...]  # of the macros whose values may leave
-    key: int  # names the rule for `first_only`, over catalog versions
+    key: int  # names the rule for `first_only` and for what it has told, over catalog versions
+    lane: int
+    delivery: Delivery  # of its owner
+    stated: tuple[tuple[str, Value], ...]  # those of `values` that may change in the life of a conversion
 
 
 Entry: TypeAlias = Candidate | RuleOutcome
@@ -58,6 +63,7 @@ class _Rules(NamedTuple):
     rules: Sequence[PostbackRule]
     owners: Sequence[Partner]
     by_facts: RuleIndex
+    by_key: dict[int, int]  # the rule's place, by the key that it has over catalog versions
 
 
 class RuleBook:
@@ -80,25 +86,12 @@ class RuleBook:
 
     def plan(self, case: Case, decision: Decision) -> Plan:
         """What the decision's facts say of the rules: those selected, and reasons of some that are not."""
-        click, partner = case.click, case.partner
-        key = (  # a plain tuple: this is done for each decision
-            decision.goal,
-            decision.status,
-            decision.status_before,
-            decision.verdict,
-            case.offer.name if case.offer is not None else "",
-            case.route.link if case.route is not None else "",
-            case.advertiser.name if case.advertiser is not None else "",
-            partner.name if partner is not None else "",
-            click.visitor.get("country", "") if click is not None else "",
-        )
+        key = _facts_as_they_come(case, decision)
         plan = self._plans.get(key)
         if plan is None:
             if len(self._plans) >= _PLANS_MAX:
                 self._plans.clear()
-            goal, status, before, verdict, *others = key
-            facts = Facts(goal, status, before or NO_STATUS, verdict.value, *others)
-            plan = self._plans[key] = self._made(facts, partner)
+            plan = self._plans[key] = self._made(_facts(key), case.partner)
         return plan
 
     def _made(self, facts: Facts, partner: Partner | None) -> Plan:
@@ -117,13 +110,22 @@ class RuleBook:
         outcomes = tuple([entry for entry in entries if type(entry) is RuleOutcome])
         return Plan(tuple(entries), outcomes if len(outcomes) == len(entries) else None)
 
+    def by_key(self, partner: Partner | None, key: int) -> Candidate | None:
+        """The rule that this key names, if it is the partner's or looks at conversions of others."""
+        own = self._own_of(partner) if partner is not None else None
+        if own is not None and (nth := own.by_key.get(key)) is not None:
+            return self._candidate(own, nth)
+        wide = self._wide_rules()
+        nth = wide.by_key.get(key)
+        return self._candidate(wide, nth) if nth is not None else None
+
     def _own_of(self, partner: Partner) -> _Rules:
         own = self._own.get(partner.no)
         if own is None:
             if len(self._own) >= _OWN_MAX:
                 self._own.clear()
             rules = [rule for rule in partner.rules if rule.scope == "own"]
-            own = self._own[partner.no] = _Rules(rules, [partner] * len(rules), RuleIndex(rules))
+            own = self._own[partner.no] = _rules_of(rules, [partner] * len(rules))
         return own
 
     def _wide_rules(self) -> _Rules:
@@ -137,7 +139,7 @@ class RuleBook:
                     if owner is not None and rule.scope != "own":
                         rules.append(rule)
                         owners.append(owner)
-            self._wide = _Rules(rules, owners, RuleIndex(rules))
+            self._wide = _rules_of(rules, owners)
         return self._wide
 
     def _candidate(self, among: _Rules, nth: int) -> Candidate:
@@ -145,10 +147,45 @@ class RuleBook:
         known = self._candidates.get((owner.no, rule.no))
         if known is None:
             condition = compile_expression(rule.condition, names=None, place=rule.place) if rule.condition else None
+            values = _committed(rule)
             known = self._candidates[owner.no, rule.no] = Candidate(
-                owner.no, owner.name, rule, condition, _asked(condition), _committed(rule), rule_key(owner.no, rule)
+                owner.no,
+                owner.name,
+                rule,
+                condition,
+                _asked(condition),
+                values,
+                rule_key(owner.no, rule),
+                lane_number(owner.no, rule.lane),
+                owner.delivery,
+                tuple((name, value) for name, value in values if name in STATED),
             )
         return known
+
+
+def _rules_of(rules: Sequence[PostbackRule], owners: Sequence[Partner]) -> _Rules:
+    keys = {rule_key(owner.no, rule): nth for nth, (rule, owner) in enumerate(zip(rules, owners, strict=True))}
+    return _Rules(rules, owners, RuleIndex(rules), keys)
+
+
+def _facts_as_they_come(case: Case, decision: Decision) -> _Key:
+    click, partner = case.click, case.partner
+    return (  # a plain tuple: this is done for each decision
+        decision.goal,
+        decision.status,
+        decision.status_before,
+        decision.verdict,
+        case.offer.name if case.offer is not None else "",
+        case.route.link if case.route is not None else "",
+        case.advertiser.name if case.advertiser is not None else "",
+        partner.name if partner is not None else "",
+        click.visitor.get("country", "") if click is not None else "",
+    )
+
+
+def _facts(key: _Key) -> Facts:
+    goal, status, before, verdict, *others = key
+    return Facts(goal, status, before or NO_STATUS, verdict.value, *others)
 
 
 def _asked(condition: Expression | None) -> tuple[tuple[str, Value], ...]:
@@ -178,6 +215,26 @@ def stopped_by(candidate: Candidate, case: Case, decision: Decision) -> str:
         return "it has fired for this click already"
     if rule.share < 1 and not is_in_share(candidate.owner, decision.conversion or decision.receipt, rule.share):
         return f"{HELD_BACK}: {rule.share * 100:g}% of conversions are told, and this one is among the others"
+    return ""
+
+
+def no_longer_held_by(candidate: Candidate, case: Case, decision: Decision) -> str:
+    """What a rule asks of a conversion for as long as it lives, and this one does not have now; empty if it has all.
+
+    The statuses that it fires on are not asked of a rule that tells the status itself; how the conversion came to its
+    status, a share and `first_only` choose what is told at all, and not what is corrected.
+    """
+    rule = candidate.rule
+    tells_status = any(name == "status" for name, _ in candidate.stated)
+    if rule.statuses and decision.status not in rule.statuses and not tells_status:
+        return f"status is {decision.status}, the rule wants {' or '.join(rule.statuses)} and does not tell it"
+    for kind, value, wanted in facts_for_life(rule, _facts(_facts_as_they_come(case, decision))):
+        if wanted and value not in wanted:
+            return f"{kind} is {value or 'none'}, the rule wants {' or '.join(wanted)}"
+    if candidate.condition is not None:
+        values = {name: value(case, decision) for name, value in candidate.asked}
+        if not candidate.condition.holds(values):
+            return f"not so: {rule.condition} ({_shown(values)})"
     return ""
 
 
