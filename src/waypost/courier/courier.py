@@ -27,7 +27,7 @@ from waypost.model.wire import encode_frame
 from waypost.ports.catalog_source import CatalogSource
 from waypost.ports.clock import Clock
 from waypost.ports.feed import Feed, Journal, Positions
-from waypost.ports.lanes import ItemState, LaneBatch, LaneItem, Lanes
+from waypost.ports.lanes import ItemState, LaneBatch, LaneItem, Lanes, Rank
 from waypost.ports.sender import Sender, SendReport
 from waypost.settings import CourierSettings
 from waypost.telemetry.log import logger
@@ -41,6 +41,7 @@ _LANES_SHOWN_MAX = 200
 _LOOK_AHEAD = 64  # postbacks taken in a cycle beyond what there is room for, to find other lanes
 # Names of their own: to find an enum's member takes long, and this is done for each send.
 _DELIVERED, _RETRY, _QUEUED = SendResult.DELIVERED, SendResult.RETRY, ItemState.QUEUED
+_LIVE, _RESEND = Rank.LIVE, Rank.RESEND
 _STOPS = frozenset({"fenced", "store_out_of_order", "store_corrupt", "wire_version"})  # trying again cannot help
 
 _log = logger("courier")
@@ -75,15 +76,15 @@ class Courier:
         self._keeps_unreadable = shard == 0  # one courier of all sets aside what no lane can be known of
         secrets = Secrets(resolve, clock.monotonic_ms)
         renderer = Renderer(catalogs, secrets)
-        self._schedule = Schedule(lanes, settings.lane_memory_max, self._concurrency_of, renderer.batch_of)
         self._policies = Policies(settings)
+        self._schedule = Schedule(lanes, settings.lane_memory_max, self._policies.of, renderer.batch_of)
         self._flights: dict[int, Flight] = {}  # by place in the outbox; in order of their intents
         self._dispatch = Dispatch(renderer, secrets, self._policies, self._flights, settings, clock, stats)
         self._landed: list[Landed] = []  # ended, not in the journal yet
         self._aside: list[bytes] = []  # frames set aside, not in the journal yet
         self._batch: LaneBatch | None = None  # not committed yet
         self._batch_landed: list[Landed] = []
-        self._delayed: list[tuple[int, int]] = []  # (lane, due_ms) of what the batch takes and nobody sends yet
+        self._delayed: list[tuple[int, int, int]] = []  # (lane, due_ms, rank) of what the batch takes and is read later
         self._picked: list[tuple[Lane, Waiting | Bundle]] = []  # whose intents the batch holds
         self._picked_ms = 0
         self._outcome_position = 0  # what the lanes have of the journal
@@ -186,7 +187,7 @@ class Courier:
             landed = land(report, flight, now_ms, self._policies.of(post.lane).retry, kept_max, tokens)
             ended += 1
             self._landed.append(landed)
-            self._schedule.freed(lane)
+            self._schedule.freed(lane, flight.item)
             for outcome in landed.outcomes:
                 if outcome.result is _DELIVERED:
                     delivered += 1
@@ -231,7 +232,7 @@ class Courier:
         batch = self._batch or LaneBatch()
         room = self._settings.in_flight_max - len(self._flights)
         taken = self._take(batch, room - self._schedule.first_attempts(room))
-        picked = self._schedule.pick(room) if room > 0 else []
+        picked = self._schedule.pick(room, self._clock.now_ms()) if room > 0 else []
         if picked:
             at_ms = max(self._clock.now_ms(), self._journal.last_ms)
             batch.intents = [
@@ -267,9 +268,10 @@ class Courier:
                     self._set_aside(seq, getattr(frame, "raw", b""), getattr(frame, "why", "no postback"))
                 continue
             due_ms = frame.due_ms if frame.due_ms > now_ms else 0
-            taken.append(LaneItem(seq, frame.lane, frame.id, _QUEUED, 0, due_ms, 0, raw))
-            if due_ms:
-                self._delayed.append((frame.lane, due_ms))
+            rank = _RESEND if frame.job else _LIVE
+            taken.append(LaneItem(seq, frame.lane, frame.id, _QUEUED, 0, due_ms, 0, raw, False, rank))
+            if due_ms or rank:
+                self._delayed.append((frame.lane, due_ms, rank))
             else:
                 wanted -= add(seq, frame, share)
         batch.taken_end, batch.taken = reader.position, taken
@@ -294,14 +296,14 @@ class Courier:
                     continue
                 if outcome.result is _RETRY:
                     lane.queued += 1
-                    self._schedule.retry(lane, outcome.next_due_ms)
+                    self._schedule.later(lane, outcome.next_due_ms, one.rank)
                 elif outcome.result is SendResult.GIVEN_UP:
                     lane.dead += 1
         delayed, self._delayed = self._delayed, []
-        for number, due_ms in delayed:
+        for number, due_ms, rank in delayed:
             waiting = self._schedule.lane(number)
             waiting.queued += 1
-            self._schedule.retry(waiting, due_ms)
+            self._schedule.later(waiting, due_ms, rank)
         picked, self._picked = self._picked, []
         if picked:
             self._begin(picked, self._picked_ms)
@@ -338,9 +340,6 @@ class Courier:
             self._policies.follow(self._catalogs.open(version))
             self._schedule.version = version
             self._stats.set("catalog_version", version)
-
-    def _concurrency_of(self, lane: int) -> tuple[int, int]:
-        return self._policies.of(lane).concurrency, self._schedule.version
 
     # --- each second ---------------------------------------------------------------------------------
 

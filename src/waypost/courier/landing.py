@@ -50,6 +50,7 @@ class Landed(msgspec.Struct, frozen=True, gc=False):
     lane: Lane
     frame: bytes
     outcomes: tuple[Outcome, ...]
+    rank: int = 0  # the queue of its lane
 
 
 def land(report: SendReport, flight: Flight, now_ms: int, policy: RetryPolicy, kept_max: int, tokens: Tokens) -> Landed:
@@ -93,7 +94,7 @@ def land(report: SendReport, flight: Flight, now_ms: int, policy: RetryPolicy, k
         body,
         post.test,
     )
-    return Landed(flight.lane, encode_frame(attempt), outcomes)
+    return Landed(flight.lane, encode_frame(attempt), outcomes, flight.item.rank)
 
 
 def _special_outcomes(

@@ -4,8 +4,9 @@ Owns: each lane's waiting items, its place in the round, the heap of due times. 
 it. What does not fit in memory stays in the store and is read in order when there is room.
 
 A lane holds first attempts and retries apart, so that a retry never delays a first attempt; every fourth send of a
-lane that has both is a retry, so that retries are not starved either. The round goes over lanes that can send now
-and over no others: a cycle costs O(lanes with due work).
+lane that has both is a retry, so that retries are not starved either. Resends have a queue behind both. The round goes
+over lanes that can send now and over no others; what is held back until a time stands in a heap of such times: a cycle
+costs O(lanes with due work).
 
 Postbacks that may share a request gather in their lane, by rule, until there are as many as the rule wants or the
 oldest is old enough; then they stand in the lane as one. Those that are tried again share a request with those that are
@@ -16,139 +17,37 @@ from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
 
-import msgspec
-
-from waypost.courier.latency import LatencyWindow
+from waypost.courier.lane import FAR, RETRY_EVERY, Bundle, Lane, Later, RuleKey, Waiting
+from waypost.courier.policies import Policy
 from waypost.model.frames import PostbackOut
 from waypost.model.wire import decode_frame
-from waypost.ports.lanes import LaneItem, Lanes
+from waypost.ports.lanes import LaneControl, LaneItem, Lanes, LaneState, Rank
 
-_FAR = 1 << 60  # beyond every seq and every time
-_RETRY_EVERY = 4
-
-_RuleKey = tuple[int, int, bool]  # catalog version, rule, whether it is a test
-
-
-class Waiting(msgspec.Struct, frozen=True, gc=False):
-    """A postback that may be sent. `attempt` counts those begun so far."""
-
-    seq: int
-    attempt: int
-    first_ms: int
-    unknown: bool
-    post: PostbackOut
-
-
-class Bundle(msgspec.Struct, frozen=True, gc=False):
-    """Postbacks of one rule and attempt that share a request; the first stands for all."""
-
-    items: tuple[Waiting, ...]
-
-    @property
-    def seq(self) -> int:
-        return self.items[0].seq
-
-    @property
-    def attempt(self) -> int:
-        return self.items[0].attempt
-
-    @property
-    def first_ms(self) -> int:
-        """When the first attempt of any of them was begun; 0 before it."""
-        return min(item.first_ms for item in self.items)
-
-    @property
-    def unknown(self) -> bool:
-        return self.items[0].unknown
-
-    @property
-    def post(self) -> PostbackOut:
-        return self.items[0].post
-
-
-class Lane:
-    """One lane in memory. `queued` and `dead` count what the store holds, memory included."""
-
-    __slots__ = (
-        "concurrency",
-        "dead",
-        "delivered",
-        "failed",
-        "firsts",
-        "gathered",
-        "gathering",
-        "in_flight",
-        "is_hungry",
-        "is_listed",
-        "is_retry_due",
-        "is_spilled",
-        "last_seq",
-        "latency",
-        "number",
-        "queued",
-        "retries",
-        "retry_due_ms",
-        "turn",
-        "version",
-    )
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.firsts: deque[Waiting | Bundle] = deque()
-        self.retries: deque[Waiting | Bundle] = deque()
-        self.gathering: dict[_RuleKey, list[Waiting]] = {}
-        self.gathered = 0  # first attempts in `gathering`, and in bundles of `firsts`
-        self.is_spilled = False  # the store holds first attempts behind `last_seq`
-        self.last_seq = -1
-        self.retry_due_ms = _FAR  # the earliest retry in the store that is not in memory; stands in the heap
-        self.is_retry_due = False  # that time has come
-        self.in_flight = self.queued = self.dead = self.turn = 0
-        self.concurrency = 1
-        self.version = -1  # the catalog that `concurrency` is of
-        self.is_listed = False
-        self.is_hungry = False
-        self.delivered = self.failed = 0
-        self.latency = LatencyWindow()
-
-    def next(self) -> Waiting | Bundle | None:
-        """Takes the item whose turn it is."""
-        self.turn += 1
-        if self.retries and (not self.firsts or self.turn % _RETRY_EVERY == 0):
-            return self.retries.popleft()
-        if not self.firsts:
-            return None
-        item = self.firsts.popleft()
-        if type(item) is Bundle:
-            self.gathered -= len(item.items)
-        return item
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing is left that the schedule would have to remember."""
-        return not (self.queued or self.in_flight or self.dead)
+__all__ = ["Bundle", "Lane", "Schedule", "Waiting"]
 
 
 class Schedule:
-    """All lanes of a shard. `concurrency_of` answers a lane's limit and the catalog version it is of, `batch_of` how
-    many postbacks share a request and how long one waits for others."""
+    """All lanes of a shard. `policy_of` answers how a lane sends, `batch_of` how many postbacks share a request and how
+    long one waits for others."""
 
     def __init__(
         self,
         lanes: Lanes,
         memory_max: int,
-        concurrency_of: Callable[[int], tuple[int, int]],
+        policy_of: Callable[[int], Policy],
         batch_of: Callable[[PostbackOut], tuple[int, int]] = lambda post: (1, 0),
     ) -> None:
         self._store = lanes
-        self._retries_max = max(1, memory_max // _RETRY_EVERY)
-        self._firsts_max = max(1, memory_max - self._retries_max)
-        self._concurrency_of = concurrency_of
+        self._later_max = max(1, memory_max // RETRY_EVERY)
+        self._firsts_max = max(1, memory_max - self._later_max)
+        self._policy_of = policy_of
         self._batch_of = batch_of
-        self._ages: list[tuple[int, int, _RuleKey]] = []  # when what gathers goes out in any case; may be stale
+        self._ages: list[tuple[int, int, RuleKey]] = []  # when what gathers goes out in any case; may be stale
         self.lanes: dict[int, Lane] = {}
         self._round: deque[Lane] = deque()
         self._hungry: list[Lane] = []
-        self._due: list[tuple[int, int]] = []  # (retry_due_ms, lane); an entry that no longer fits is stale
+        self._due: list[tuple[int, int, int]] = []  # (due_ms, lane, rank); an entry that no longer fits is stale
+        self._wakes: list[tuple[int, int]] = []  # (gate_ms, lane); an entry that no longer fits is stale
         self.version = 0  # the catalog in force
 
     def lane(self, number: int) -> Lane:
@@ -163,11 +62,39 @@ class Schedule:
         for depth in self._store.depths():
             lane = self.lane(depth.lane)
             lane.queued, lane.dead = depth.queued, depth.dead
-        for number, _, due_ms in self._store.lanes_with_work():
+        for control in self._store.controls().values():
+            self.set_control(control)
+        for number, rank, due_ms in self._store.lanes_with_work():
             lane = self.lane(number)
-            lane.is_spilled = due_ms == 0
-            self._find_next_retry(lane)
+            if rank == Rank.LIVE and due_ms == 0:
+                lane.is_spilled = lane.is_behind = True
+            self._find_next(lane, lane.later[rank], lane.later[rank].after)
             self._feed(lane)
+
+    # --- what an operator makes of a lane ------------------------------------------------------------
+
+    def set_control(self, control: LaneControl) -> None:
+        """Pauses a lane, drains it or opens it again. What is in flight goes on."""
+        lane = self.lane(control.lane)
+        lane.control = control if control.state is not LaneState.OPEN else None
+        self._follow(lane)
+        self._open(lane)
+        if control.state is LaneState.PAUSED:
+            lane.gate_ms, lane.gate_why = FAR, "paused"
+            lane.forget()
+        else:
+            self.reload(lane.number)
+
+    def reload(self, number: int) -> None:
+        """Reads what waits in a lane from the store again, which others have changed. What is in flight goes on."""
+        lane = self.lane(number)
+        lane.forget()
+        for later in lane.later:
+            later.is_due, later.due_ms = False, FAR
+            self._find_next(lane, later, later.after)
+        self._feed(lane)
+
+    # --- what comes and goes -------------------------------------------------------------------------
 
     def add(self, seq: int, post: PostbackOut, share: int) -> bool:
         """A new postback of the outbox, in order. Where the lane's memory is full it waits in the store.
@@ -177,9 +104,9 @@ class Schedule:
         lane = self.lane(post.lane)
         lane.queued += 1
         if lane.version != self.version:
-            lane.concurrency, lane.version = self._concurrency_of(lane.number)
+            self._follow(lane)
         if lane.is_spilled or len(lane.firsts) + lane.gathered >= self._firsts_max:
-            lane.is_spilled = True
+            lane.is_spilled = lane.is_behind = True
             return False
         lane.last_seq = seq
         if post.batched:
@@ -187,29 +114,40 @@ class Schedule:
                 return False
         else:
             lane.firsts.append(Waiting(seq, 0, 0, False, post))
+        if lane.gate_ms:
+            return False
         self._enlist(lane)
-        return len(lane.firsts) <= min(lane.concurrency, share) - lane.in_flight
+        return len(lane.firsts) <= min(lane.limit, share) - lane.in_flight
 
-    def retry(self, lane: Lane, due_ms: int) -> None:
-        """A retry, or a first attempt with a delay, stands in the store now."""
-        if due_ms < lane.retry_due_ms:
-            lane.retry_due_ms = due_ms
-            heappush(self._due, (due_ms, lane.number))
+    def later(self, lane: Lane, due_ms: int, rank: int = Rank.LIVE) -> None:
+        """A retry, a first attempt with a delay or a resend stands in the store now."""
+        later = lane.later[rank]
+        if due_ms < later.due_ms:
+            later.due_ms = due_ms
+            heappush(self._due, (due_ms, lane.number, rank))
 
-    def freed(self, lane: Lane) -> None:
+    def freed(self, lane: Lane, item: Waiting | Bundle) -> None:
         """One of the lane's requests has ended."""
         lane.in_flight -= 1
-        if lane.firsts or lane.retries:
+        if lane.resends_in_flight and item.rank:
+            lane.resends_in_flight -= 1
+        if lane.firsts or lane.retries or lane.resends:
             self._enlist(lane)
 
     def refill(self, now_ms: int) -> None:
         """Reads from the store what lanes without memory need. To be called when everything added is committed."""
+        wakes = self._wakes
+        while wakes and wakes[0][0] <= now_ms:
+            gate_ms, number = heappop(wakes)
+            lane = self.lanes.get(number)
+            if lane is not None and lane.gate_ms == gate_ms:
+                self._open(lane)
         due = self._due
         while due and due[0][0] <= now_ms:
-            due_ms, number = heappop(due)
+            due_ms, number, rank = heappop(due)
             lane = self.lanes.get(number)
-            if lane is not None and lane.retry_due_ms == due_ms:
-                lane.is_retry_due = True
+            if lane is not None and lane.later[rank].due_ms == due_ms:
+                lane.later[rank].is_due = lane.is_behind = True
                 self._feed(lane)
         while self._ages and self._ages[0][0] <= now_ms:
             _, number, key = heappop(self._ages)
@@ -217,41 +155,35 @@ class Schedule:
         hungry, self._hungry = self._hungry, []
         for lane in hungry:
             lane.is_hungry = False
-            if lane.is_spilled and not lane.firsts:
-                self._refill_firsts(lane)
-            if lane.is_retry_due and not lane.retries:
-                self._refill_retries(lane, now_ms)
-            if lane.firsts or lane.retries:
-                self._enlist(lane)
-            else:
-                self._feed(lane)
+            if not lane.gate_ms:
+                self._read(lane, now_ms)
 
     def first_attempts(self, enough: int) -> int:
         """How many first attempts could be begun at once, counted up to `enough`."""
         count = 0
         for lane in self._round:
-            count += min(len(lane.firsts), lane.concurrency - lane.in_flight)
+            count += min(len(lane.firsts), lane.limit - lane.in_flight)
             if count >= enough:
                 break
         return count
 
-    def pick(self, count_max: int) -> list[tuple[Lane, Waiting | Bundle]]:
+    def pick(self, count_max: int, now_ms: int) -> list[tuple[Lane, Waiting | Bundle]]:
         """Up to so many requests, one lane after the other; they count as in flight from now on."""
         picked: list[tuple[Lane, Waiting | Bundle]] = []
         going = self._round
         while going and len(picked) < count_max:
             lane = going.popleft()
             if lane.version != self.version:
-                lane.concurrency, lane.version = self._concurrency_of(lane.number)
-            if lane.in_flight < lane.concurrency:
-                item = lane.next()
+                self._follow(lane)
+            if lane.in_flight < lane.limit and (lane.is_plain or self._may_begin(lane, now_ms)):
+                item = lane.next() if lane.control is None else lane.next_drained()
                 if item is not None:
                     lane.in_flight += 1
                     lane.queued -= len(item.items) if type(item) is Bundle else 1
                     picked.append((lane, item))
-                if lane.is_spilled or lane.is_retry_due:
+                if lane.is_behind:
                     self._feed(lane)
-                if lane.firsts or lane.retries:
+                if lane.firsts or lane.retries or (lane.resends and item is not None):
                     going.append(lane)
                     continue
             lane.is_listed = False
@@ -269,23 +201,71 @@ class Schedule:
         """Lanes that hold something to send."""
         return sum(1 for lane in self.lanes.values() if lane.queued or lane.in_flight)
 
+    # --- what holds a lane back ----------------------------------------------------------------------
+
+    def _follow(self, lane: Lane) -> None:
+        """Takes over what the catalog in force says of a lane."""
+        policy = self._policy_of(lane.number)
+        lane.concurrency = lane.limit = policy.concurrency
+        lane.version = self.version
+        lane.is_plain = lane.control is None
+
+    def _may_begin(self, lane: Lane, now_ms: int) -> bool:
+        """Whether a lane may begin one more; where it may not, it leaves the round until it may."""
+        until_ms, why = 0, ""
+        if lane.gate_ms > now_ms:
+            return False
+        if lane.control is not None and lane.control.state is LaneState.PAUSED:
+            until_ms, why = FAR, "paused"
+        if until_ms > now_ms:
+            self._shut(lane, until_ms, why)
+            return False
+        return True
+
+    def _shut(self, lane: Lane, until_ms: int, why: str) -> None:
+        lane.gate_ms, lane.gate_why = until_ms, why
+        if until_ms < FAR:
+            heappush(self._wakes, (until_ms, lane.number))
+
+    def _open(self, lane: Lane) -> None:
+        lane.gate_ms, lane.gate_why = 0, ""
+        if lane.is_waiting:
+            self._enlist(lane)
+        self._feed(lane)
+
     def _enlist(self, lane: Lane) -> None:
-        if not lane.is_listed:
+        if not lane.is_listed and not lane.gate_ms:
             lane.is_listed = True
             self._round.append(lane)
 
+    # --- from the store ------------------------------------------------------------------------------
+
     def _feed(self, lane: Lane) -> None:
         """Has the next refill look at the lane, if the store holds something that its memory has run out of."""
-        wanting = (lane.is_spilled and not lane.firsts) or (lane.is_retry_due and not lane.retries)
-        if wanting and not lane.is_hungry:
+        if lane.is_wanting and not lane.is_hungry and not lane.gate_ms:
             lane.is_hungry = True
             self._hungry.append(lane)
 
-    def _refill_firsts(self, lane: Lane) -> None:
+    def _read(self, lane: Lane, now_ms: int) -> None:
+        if lane.is_spilled and not lane.firsts:
+            self._read_firsts(lane)
+        for later in lane.later:
+            if later.is_due and not later.items:
+                self._read_later(lane, later, now_ms)
+        lane.is_behind = lane.is_spilled or lane.later[0].is_due or lane.later[1].is_due
+        if lane.is_waiting:
+            self._enlist(lane)
+        self._feed(lane)
+
+    def _read_firsts(self, lane: Lane) -> None:
         wanted = max(1, self._firsts_max - lane.gathered)
         items = self._store.due(lane.number, 0, (0, lane.last_seq), wanted)
         lane.is_spilled = len(items) == wanted
+        until_seq = lane.until_seq
         for item in items:
+            if item.seq >= until_seq:  # it is draining; what came later is read when it is open again
+                lane.is_spilled = False
+                break
             waiting = _waiting(item)
             if waiting.post.batched:
                 self._gather(lane, waiting)
@@ -294,19 +274,25 @@ class Schedule:
         if items:
             lane.last_seq = items[-1].seq
 
-    def _refill_retries(self, lane: Lane, now_ms: int) -> None:
-        items = self._store.due(lane.number, now_ms, (0, _FAR), self._retries_max)
-        lane.retries.extend(self._together([_waiting(item) for item in items]))
-        lane.is_retry_due = len(items) == self._retries_max
-        if not lane.is_retry_due:
-            self._find_next_retry(lane, now_ms)
+    def _read_later(self, lane: Lane, later: Later, now_ms: int) -> None:
+        after, until_seq = later.after, lane.until_seq
+        while True:
+            items = self._store.due(lane.number, now_ms, after, self._later_max, later.rank)
+            later.is_due = len(items) == self._later_max
+            found = [_waiting(item) for item in items if item.seq < until_seq]
+            if found or not later.is_due:
+                break
+            after = (items[-1].due_ms, items[-1].seq)
+        later.items.extend(self._together(found))
+        if not later.is_due:
+            self._find_next(lane, later, (now_ms, FAR))
 
-    def _find_next_retry(self, lane: Lane, after_ms: int = 0) -> None:
-        """The earliest retry behind `after_ms`, into the heap."""
-        following = self._store.due(lane.number, _FAR, (after_ms, _FAR), 1)
-        lane.retry_due_ms = following[0].due_ms if following else _FAR
+    def _find_next(self, lane: Lane, later: Later, after: tuple[int, int]) -> None:
+        """The earliest that is due behind `after`, into the heap."""
+        following = self._store.due(lane.number, FAR, after, 1, later.rank)
+        later.due_ms = following[0].due_ms if following else FAR
         if following:
-            heappush(self._due, (lane.retry_due_ms, lane.number))
+            heappush(self._due, (later.due_ms, lane.number, later.rank))
 
     # --- batches -------------------------------------------------------------------------------------
 
@@ -324,10 +310,10 @@ class Schedule:
             heappush(self._ages, (waiting.post.created_ms + age_ms, lane.number, key))
         return False
 
-    def _close(self, lane: Lane, key: "_RuleKey") -> None:
+    def _close(self, lane: Lane, key: RuleKey) -> None:
         lane.firsts.append(Bundle(tuple(lane.gathering.pop(key))))
 
-    def _close_aged(self, number: int, key: "_RuleKey", now_ms: int) -> None:
+    def _close_aged(self, number: int, key: RuleKey, now_ms: int) -> None:
         lane = self.lanes.get(number)
         held = lane.gathering.get(key) if lane is not None else None
         if lane is None or not held:
@@ -358,4 +344,4 @@ class Schedule:
 def _waiting(item: LaneItem) -> Waiting:
     post = decode_frame(item.frame)
     assert isinstance(post, PostbackOut)
-    return Waiting(item.seq, item.attempt, item.first_ms, item.unknown, post)
+    return Waiting(item.seq, item.attempt, item.first_ms, item.unknown, post, item.excused, item.rank)

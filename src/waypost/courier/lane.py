@@ -1,0 +1,214 @@
+"""One lane as the courier keeps it in memory: what waits, what is in flight, what holds it back.
+
+Owns: a lane's queues (first attempts in the outbox's order; by due time retries, and resends with theirs) and whose
+turn it is among them. Reads and writes no store. Never decides whether a lane may send: `Schedule` does.
+"""
+
+from collections import deque
+
+import msgspec
+
+from waypost.courier.latency import LatencyWindow
+from waypost.model.frames import PostbackOut
+from waypost.ports.lanes import LaneControl, LaneState, Rank
+
+FAR = 1 << 60  # beyond every seq and every time
+RETRY_EVERY = 4
+RESEND_EVERY = 16
+
+RuleKey = tuple[int, int, bool]  # catalog version, rule, whether it is a test
+
+
+class Waiting(msgspec.Struct, frozen=True, gc=False):
+    """A postback that may be sent. `attempt` counts those begun so far, `excused` those of them that do not count."""
+
+    seq: int
+    attempt: int
+    first_ms: int
+    unknown: bool
+    post: PostbackOut
+    excused: int = 0
+    rank: int = Rank.LIVE
+
+
+class Bundle(msgspec.Struct, frozen=True, gc=False):
+    """Postbacks of one rule and attempt that share a request; the first stands for all."""
+
+    items: tuple[Waiting, ...]
+
+    @property
+    def seq(self) -> int:
+        return self.items[0].seq
+
+    @property
+    def attempt(self) -> int:
+        return self.items[0].attempt
+
+    @property
+    def first_ms(self) -> int:
+        """When the first attempt of any of them was begun; 0 before it."""
+        return min(item.first_ms for item in self.items)
+
+    @property
+    def unknown(self) -> bool:
+        return self.items[0].unknown
+
+    @property
+    def excused(self) -> int:
+        return self.items[0].excused
+
+    @property
+    def rank(self) -> int:
+        return self.items[0].rank
+
+    @property
+    def post(self) -> PostbackOut:
+        return self.items[0].post
+
+
+class Later:
+    """What the store keeps of a lane by due time; `items` are those that are in memory."""
+
+    __slots__ = ("after", "due_ms", "is_due", "items", "rank")
+
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
+        self.after = (0, FAR) if rank == Rank.LIVE else (0, -1)  # live first attempts have a queue of their own
+        self.items: deque[Waiting | Bundle] = deque()
+        self.due_ms = FAR  # the earliest in the store that is not in memory; stands in the heap
+        self.is_due = False  # that time has come
+
+
+class Lane:
+    """One lane in memory. `queued` and `dead` count what the store holds, memory included."""
+
+    __slots__ = (
+        "concurrency",
+        "control",
+        "dead",
+        "delivered",
+        "failed",
+        "firsts",
+        "gate_ms",
+        "gate_why",
+        "gathered",
+        "gathering",
+        "in_flight",
+        "is_behind",
+        "is_hungry",
+        "is_listed",
+        "is_plain",
+        "is_spilled",
+        "last_seq",
+        "latency",
+        "later",
+        "limit",
+        "number",
+        "queued",
+        "resends",
+        "resends_in_flight",
+        "retries",
+        "turn",
+        "version",
+    )
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.firsts: deque[Waiting | Bundle] = deque()
+        self.later = (Later(Rank.LIVE), Later(Rank.RESEND))
+        self.retries, self.resends = self.later[0].items, self.later[1].items
+        self.gathering: dict[RuleKey, list[Waiting]] = {}
+        self.gathered = 0  # first attempts in `gathering`, and in bundles of `firsts`
+        self.is_spilled = False  # the store holds first attempts behind `last_seq`
+        self.last_seq = -1
+        self.in_flight = self.resends_in_flight = self.queued = self.dead = self.turn = 0
+        self.concurrency = 1  # what the catalog allows
+        self.limit = 1  # what is allowed now
+        self.version = -1  # the catalog that `concurrency` is of
+        self.is_listed = False
+        self.is_hungry = False
+        self.is_behind = False  # the store holds what is due and is not in memory
+        self.is_plain = True  # nothing but `limit` has to be asked before a send
+        self.gate_ms = 0  # nothing is begun before; 0: it is open
+        self.gate_why = ""
+        self.control: LaneControl | None = None
+        self.delivered = self.failed = 0
+        self.latency = LatencyWindow()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something in memory could be begun."""
+        return bool(self.firsts or self.retries or self.resends)
+
+    def next(self) -> Waiting | Bundle | None:
+        """Takes the item whose turn it is: first attempts, among them every so often a retry, more seldom a resend."""
+        self.turn += 1
+        firsts, retries = self.firsts, self.retries
+        if self.resends and self._is_resends_turn:
+            self.resends_in_flight += 1
+            return self.resends.popleft()
+        if retries and (not firsts or self.turn % RETRY_EVERY == 0):
+            return retries.popleft()
+        if not firsts:
+            return None
+        item = firsts.popleft()
+        if type(item) is Bundle:
+            self.gathered -= len(item.items)
+        return item
+
+    @property
+    def _is_resends_turn(self) -> bool:
+        """They get a small share of what is sent and of what is in flight, and all turns that nobody else wants."""
+        if self.turn % RESEND_EVERY and (self.firsts or self.retries):
+            return False
+        return self.resends_in_flight < max(1, self.limit // RETRY_EVERY)
+
+    def next_drained(self) -> Waiting | Bundle | None:
+        """As `next`, of a lane that sends only what stood in it at a certain time; the rest leaves memory."""
+        until_seq = self.until_seq
+        while (item := self.next()) is not None:
+            if type(item) is Bundle:
+                items = tuple(one for one in item.items if one.seq < until_seq)
+                if items:
+                    return Bundle(items)
+            elif item.seq < until_seq:
+                return item
+            self.resends_in_flight -= int(item.rank != Rank.LIVE)
+        return None
+
+    @property
+    def until_seq(self) -> int:
+        """What stands from here on is not sent now."""
+        control = self.control
+        return control.until_seq if control is not None and control.state is LaneState.DRAINING else FAR
+
+    @property
+    def is_wanting(self) -> bool:
+        """Whether the store holds what is due, and a queue in memory has run out."""
+        retries, resends = self.later
+        return (
+            (self.is_spilled and not self.firsts)
+            or (retries.is_due and not retries.items)
+            or (resends.is_due and not resends.items)
+        )
+
+    @property
+    def in_memory(self) -> int:
+        """How many postbacks of the lane memory holds."""
+        gathered = sum(map(len, self.gathering.values()))
+        for queue in (self.firsts, self.retries, self.resends):
+            gathered += sum(len(item.items) if type(item) is Bundle else 1 for item in queue)
+        return gathered
+
+    def forget(self) -> None:
+        """Drops what waits in memory; all of it is read from the store again."""
+        self.firsts.clear()
+        self.gathering.clear()
+        self.gathered, self.last_seq, self.is_spilled, self.is_behind = 0, -1, True, True
+        for later in self.later:
+            later.items.clear()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is left that the schedule would have to remember."""
+        return not (self.queued or self.in_flight or self.dead or self.control or self.gate_ms)
