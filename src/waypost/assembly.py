@@ -16,14 +16,11 @@ from socket import socket
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from msgspec.structs import replace
-
-from waypost.assembly_lanes import courier_readers, deal_in_force, open_lanes
 from waypost.engines.local.clock import SystemClock
 from waypost.errors import WaypostError
 from waypost.layout import Layout
 from waypost.settings import Settings, load_settings
-from waypost.telemetry.stats import Stats
+from waypost.telemetry.stats import Stats, read_snapshots
 
 if TYPE_CHECKING:
     from waypost.catalog.additions import NewEntry
@@ -32,7 +29,9 @@ if TYPE_CHECKING:
     from waypost.courier.courier import Courier
     from waypost.doors.door import Door
     from waypost.engines.sqlite.catalog import AppliedCatalog, SqliteCatalogStore
+    from waypost.explain.lanes import LaneSources
     from waypost.explain.sources import ExplainSources
+    from waypost.model.frames import OperatorChange
     from waypost.ports.recording import RecordingInfo
     from waypost.ports.visitors import Visitors
     from waypost.runtime.archivist import Archivist
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from waypost.runtime.pipeline import Pipeline
     from waypost.runtime.replay_report import ReplayReport
 
-OPERATOR_SOURCE = "operator"
 _APPLY_WAIT_MS = 10_000
 _Store = TypeVar("_Store")
 _MODULES = {
@@ -192,21 +190,30 @@ def apply_catalog_with_journal(
 
 
 def _journal_activation(version: int, layout: Layout, settings: Settings, clock: SystemClock) -> None:
-    from waypost.engines.local.positions import FilePositions
-    from waypost.engines.sqlite.journal import SqliteJournal
     from waypost.model.frames import OperatorChange
-    from waypost.model.wire import encode_frame
 
-    journal = SqliteJournal(layout.journals, OPERATOR_SOURCE, settings.journal, clock)
-    try:
-        now_ms = max(clock.now_ms(), journal.last_ms)
-        frame = OperatorChange(now_ms, "catalog_activated", "catalog", str(version))
-        journal.append([encode_frame(frame)], at_ms=now_ms, watermark_ms=now_ms)
-        read = FilePositions(layout.positions).of(OPERATOR_SOURCE)
-        if read.keys() >= {"pipeline", "archivist"}:
-            journal.trim(min(read.values()))
-    finally:
-        journal.close()
+    def activated(at_ms: int) -> list[OperatorChange]:
+        return [OperatorChange(at_ms, "catalog_activated", "catalog", str(version))]
+
+    journal_changes(activated, layout, settings, clock)
+
+
+def journal_changes(
+    changes: Callable[[int], Sequence[OperatorChange]], layout: Layout, settings: Settings, clock: SystemClock
+) -> int:
+    """Tells what an operator did to all who must know; see `engines.sqlite.operator`."""
+    from waypost.engines.local.positions import FilePositions
+    from waypost.engines.sqlite.operator import OperatorJournal
+
+    readers = ("pipeline", "archivist", *courier_names(settings))
+    positions = FilePositions(layout.positions)
+    return OperatorJournal(layout.journals, settings.journal, clock, positions, readers).append(changes)
+
+
+def courier_names(settings: Settings) -> list[str]:
+    """As which couriers publish their positions: one a shard."""
+    shards = settings.courier.shards
+    return ["courier"] if shards == 1 else [f"courier-{shard}" for shard in range(shards)]
 
 
 def build_door(
@@ -270,13 +277,14 @@ def build_pipeline(role: Role) -> Pipeline:
         settings=settings.pipeline,
         clock=clock,
         stats=stats,
-        outbox_readers=["archivist", *courier_readers(deal_in_force(layout, settings).shards)],
+        outbox_readers=["archivist", *courier_names(settings)],
         board=FileBoard(layout.board),
     )
 
 
 def build_courier(role: Role, shard: int, allowed: Sequence[str]) -> Courier:
     """The courier of one lane shard; `allowed` are the ranges of `--allow-target`."""
+    from waypost.courier.control import OPERATOR
     from waypost.courier.courier import Courier
     from waypost.courier.curl import CurlSender
     from waypost.courier.guard import AddressGuard
@@ -287,23 +295,21 @@ def build_courier(role: Role, shard: int, allowed: Sequence[str]) -> Courier:
     from waypost.engines.sqlite.ledger import OUTBOX, SqliteFeedOfLedger
 
     layout, settings, clock, stats = role
-    deal = deal_in_force(layout, settings)
-    if shard >= deal.shards:
-        raise WaypostError("no_such_shard", f"{shard}, lanes are dealt to {deal.shards}", place=str(layout.lanes))
     guard = AddressGuard(allowed, settings.courier.ports_allowed)
     return Courier(
         outbox=SqliteFeedOfLedger(layout.ledger, OUTBOX),
-        lanes=SqliteLanes(layout.lane_shard(shard, deal.number), shard=shard, shards=deal.shards),
+        lanes=SqliteLanes(layout.lane_shard(shard), shard=shard, shards=settings.courier.shards),
         journal=SqliteJournal(layout.journals, f"courier-{shard}", settings.journal, clock),
         own_feed=SqliteFeed(layout.journals, f"courier-{shard}"),
         catalogs=open_catalogs(layout, settings),
         sender=CurlSender(settings.courier, guard),
-        settings=replace(settings.courier, shards=deal.shards),
+        settings=settings.courier,
         clock=clock,
         stats=stats,
         positions=FilePositions(layout.positions),
         shard=shard,
         resolve=resolve_secret,
+        words=SqliteFeed(layout.journals, OPERATOR),
     )
 
 
@@ -364,20 +370,52 @@ def open_explain_sources(data: Path, settings: Settings) -> ExplainSources:
     from waypost.engines.parquet.archive import ParquetArchive
     from waypost.engines.sqlite.click_store import SqliteClickStore
     from waypost.engines.sqlite.journal import SqliteFeeds
+    from waypost.engines.sqlite.lanes import SqliteLanes
     from waypost.engines.sqlite.ledger import SqliteLedger
     from waypost.explain.sources import ExplainSources
 
     layout = existing_data_folder(data)
+    shards = settings.courier.shards
+    numbers = [shard for shard in range(shards) if layout.lane_shard(shard).exists()]
     return ExplainSources(
         feeds=SqliteFeeds(layout.journals),
         clicks=_unless_missing(lambda: SqliteClickStore(layout.clicks, read_only=True)),
         ledger=_unless_missing(lambda: SqliteLedger(layout.ledger, read_only=True)),
-        lanes=open_lanes(layout, settings),
+        lanes=[SqliteLanes(layout.lane_shard(n), shard=n, shards=shards, read_only=True) for n in numbers],
         archive=ParquetArchive(layout.archive, settings.archive),
         catalogs=open_catalogs(layout, settings),
         ring=load_key_ring(layout),
         positions=FilePositions(layout.positions),
     )
+
+
+@contextmanager
+def open_lane_sources(data: Path, settings: Settings) -> Iterator[LaneSources]:
+    """The lanes of a data folder, read-only, and what is needed to name and show them. Raises `data_missing`."""
+    from waypost.engines.sqlite.lanes import SqliteLanes
+    from waypost.engines.sqlite.ledger import OUTBOX, SqliteFeedOfLedger
+    from waypost.explain.lanes import LaneSources
+
+    layout = existing_data_folder(data)
+    shards = settings.courier.shards
+    files = {shard: layout.lane_shard(shard) for shard in range(shards)}
+    catalogs = open_catalogs(layout, settings)
+    version = catalogs.current()
+    with ExitStack() as stack:
+        outbox_end = 0
+        if layout.ledger.exists():
+            outbox_end = stack.enter_context(closing(SqliteFeedOfLedger(layout.ledger, OUTBOX))).head().end
+        yield LaneSources(
+            shards=[
+                stack.enter_context(closing(SqliteLanes(file, shard=shard, shards=shards, read_only=True)))
+                for shard, file in files.items()
+                if file.exists()
+            ],
+            view=stack.enter_context(closing(catalogs.open(version))) if version else None,
+            outbox_end=outbox_end,
+            snapshots=read_snapshots(layout.run),
+            clock=SystemClock(),
+        )
 
 
 def _unless_missing(open_store: Callable[[], _Store]) -> _Store | None:

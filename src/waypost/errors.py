@@ -187,14 +187,15 @@ ERRORS: dict[str, ErrorSpec] = {
     "store_out_of_order": ErrorSpec(0, False, "a batch does not start where the store stands", "report this"),
     "wire_version": ErrorSpec(0, False, "data written by a newer release than this one reads", "upgrade"),
     "fenced": ErrorSpec(0, False, "a newer owner holds this shard", "nothing: this owner must stop"),
-    "no_such_shard": ErrorSpec(
-        0, False, "lanes are not dealt to so many shards", "set courier.shards; `waypost run` deals them at its start"
-    ),
     "not_found": ErrorSpec(0, False, "nothing is known of this id", "check the id; see how far behind the archive is"),
     "audit_failed": ErrorSpec(0, False, "the stores do not agree", "see the list of what is missing"),
     "bad_address_range": ErrorSpec(0, False, "--allow-target takes an address or CIDR range", "e.g. 127.0.0.0/8"),
     "bad_certificate": ErrorSpec(
         0, False, "a certificate or its key cannot be used", "see the file; what was in force goes on"
+    ),
+    "unknown_lane": ErrorSpec(0, False, "there is no such partner or lane", "see `waypost lanes`, or the catalog"),
+    "bad_lane_word": ErrorSpec(
+        0, False, "what the operator's journal asks of a lane cannot be read", "ask again with `waypost lanes`"
     ),
     "not_running": ErrorSpec(0, True, "no `waypost run` works on this data folder", "start it, or check --data"),
     "not_replaced": ErrorSpec(0, True, "a role was not replaced; the process that worked goes on", "see its log"),

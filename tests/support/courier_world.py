@@ -33,6 +33,7 @@ class World:
         self.clock = FakeClock()
         self.outbox = MemoryFeed("outbox")
         self.journal_feed = MemoryFeed("courier-0")
+        self.words = MemoryFeed("operator")
         self.positions = MemoryPositions()
         defaults = {"retry_schedule_ms": (1000, 10_000), "retry_jitter": 0.0}
         self.settings: CourierSettings = msgspec.structs.replace(
@@ -73,6 +74,7 @@ class World:
             stats=self.stats,
             positions=self.positions,
             resolve=self.resolve,
+            words=self.words,
         )
         self.made.append(courier)
         return courier, sender

@@ -38,7 +38,7 @@ def answer(request: SendRequest) -> SendReport | None:
     if "later" in request.url:
         return answered(request, status=503)
     if "never" in request.url:
-        return answered(request, status=410)
+        return answered(request, code="address_forbidden")
     return None if "hangs" in request.url else answered(request)
 
 
@@ -76,6 +76,7 @@ class World:
             clock=self.clock,
             stats=Stats("courier"),
             positions=self.positions,
+            words=SqliteFeed(self.layout.journals, "operator"),
         )
         self.archivist = Archivist(
             feeds=SqliteFeeds(self.layout.journals),

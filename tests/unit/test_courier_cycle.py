@@ -247,7 +247,8 @@ def test_positions_heartbeat_and_gauges(world: World) -> None:
     settle(courier)
     world.clock.advance(1000)
     courier.step()
-    assert world.positions.published == {("courier", "outbox"): 3, ("courier", "courier-0"): 3}
+    of_courier = {"outbox": 3, "courier-0": 3, "operator": 0}
+    assert world.positions.published == {("courier", source): end for source, end in of_courier.items()}
     world.clock.advance(1000)
     courier.step()
     journal = courier._journal

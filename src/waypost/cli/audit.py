@@ -13,7 +13,7 @@ from waypost.cli.options import Data
 from waypost.cli.trace import Format, FormatOption
 
 if TYPE_CHECKING:
-    from waypost.explain.report import AuditReport
+    from waypost.explain.report import AuditReport, Counts
 
 
 def register(app: typer.Typer) -> None:
@@ -43,13 +43,19 @@ def audit(data: Data, format: FormatOption = Format.TEXT) -> None:
         raise typer.Exit(1)
 
 
+def _more(counts: "Counts") -> str:
+    """What an installation without operators' words and corrections has none of."""
+    more = ((counts.dropped, "dropped"), (counts.superseded, "superseded"), (counts.held, "held"))
+    return "".join(f" + {count} {what}" for count, what in more if count)
+
+
 def report_text(report: "AuditReport") -> str:
     """The report for people: two sums, the other counts, then each problem on a line."""
     counts = report.counts
     verdicts = " + ".join(f"{count} {verdict}" for verdict, count in counts.verdicts.items())
     lines = [
         f"calls      {counts.accepted} accepted = {verdicts or 0} + {counts.parked} parked + {counts.unread} unread",
-        f"postbacks  {counts.postbacks} caused = {counts.delivered} delivered + {counts.queued} queued"
+        f"postbacks  {counts.postbacks} caused = {counts.delivered} delivered{_more(counts)} + {counts.queued} queued"
         f" + {counts.in_flight} in flight + {counts.dead} dead + {counts.not_taken} not taken yet",
         f"clicks     {counts.clicks} recorded",
         f"also       {counts.conversions} conversions, {counts.batches} batches, {counts.attempts} attempts",

@@ -12,10 +12,11 @@ marked. While a commit fails nothing new is sent, and the same commit is tried a
 
 from collections.abc import Callable
 
+from waypost.courier.control import Control
 from waypost.courier.dispatch import Dispatch
 from waypost.courier.landing import Flight, Landed, land
 from waypost.courier.latency import LatencyWindow, bucket_of
-from waypost.courier.outbox_reader import OutboxReader, new_item
+from waypost.courier.outbox_reader import OutboxReader
 from waypost.courier.policies import Policies
 from waypost.courier.recovery import Recovery
 from waypost.courier.render import Renderer
@@ -27,7 +28,7 @@ from waypost.model.wire import encode_frame
 from waypost.ports.catalog_source import CatalogSource
 from waypost.ports.clock import Clock
 from waypost.ports.feed import Feed, Journal, Positions
-from waypost.ports.lanes import LaneBatch, LaneItem, Lanes, Rank
+from waypost.ports.lanes import ItemState, LaneBatch, LaneItem, Lanes, Rank
 from waypost.ports.sender import Sender, SendReport
 from waypost.settings import CourierSettings
 from waypost.telemetry.log import logger
@@ -38,9 +39,10 @@ _CATALOG_POLL_MS = 200
 _TRIM_MS = 5000
 _WRITE_AGAIN_MS = 100  # pause before a commit that failed is tried again
 _LANES_SHOWN_MAX = 200
+_GONE = 410
 _LOOK_AHEAD = 64  # postbacks taken in a cycle beyond what there is room for, to find other lanes
 # Names of their own: to find an enum's member takes long, and this is done for each send.
-_DELIVERED, _RETRY = SendResult.DELIVERED, SendResult.RETRY
+_DELIVERED, _RETRY, _QUEUED = SendResult.DELIVERED, SendResult.RETRY, ItemState.QUEUED
 _LIVE, _RESEND = Rank.LIVE, Rank.RESEND
 _STOPS = frozenset({"fenced", "store_out_of_order", "store_corrupt", "wire_version"})  # trying again cannot help
 
@@ -65,9 +67,10 @@ class Courier:
         positions: Positions,
         shard: int = 0,
         resolve: Resolve = str,
+        words: Feed | None = None,
     ) -> None:
         """`own_feed` reads what `journal` wrote; `shard` is the number of the lanes' shard; `resolve` answers a secret
-        for a reference to it."""
+        for a reference to it; `words` reads the operator's journal."""
         self._outbox, self._lanes, self._journal, self._own_feed = outbox, lanes, journal, own_feed
         self._catalogs, self._sender, self._settings = catalogs, sender, settings
         self._clock, self._stats, self._positions = clock, stats, positions
@@ -78,6 +81,8 @@ class Courier:
         renderer = Renderer(catalogs, secrets)
         self._policies = Policies(settings)
         self._schedule = Schedule(lanes, settings.lane_memory_max, self._policies.of, renderer.batch_of)
+        self._words = words
+        self._control = Control(words, lanes, self._schedule, self._policies, positions, self._name, clock, stats)
         self._flights: dict[int, Flight] = {}  # by place in the outbox; in order of their intents
         self._dispatch = Dispatch(renderer, secrets, self._policies, self._flights, settings, clock, stats)
         self._landed: list[Landed] = []  # ended, not in the journal yet
@@ -119,7 +124,7 @@ class Courier:
         try:
             if self._batch is not None:
                 work += self._commit()
-            self._record()
+            work += self._obey()
             self._schedule.refill(self._clock.now_ms())
             work += self._plan()
             if self._batch is not None:
@@ -156,8 +161,9 @@ class Courier:
     def close(self) -> None:
         """Closes the sender first: what is still in flight is of unknown outcome, and is found at the next start."""
         self._sender.close()
-        for store in (self._lanes, self._journal, self._own_feed, self._outbox):
-            store.close()
+        for store in (self._lanes, self._journal, self._own_feed, self._outbox, self._words):
+            if store is not None:
+                store.close()
 
     def _start(self) -> None:
         """Takes up where the last courier of this shard ended, however it ended."""
@@ -166,6 +172,7 @@ class Courier:
         self._outcome_position = recovery.run()
         self._reader.start(self._lanes.outbox_position())
         self._schedule.restore()
+        self._control.start()
         self._started = True
 
     # --- the cycle -----------------------------------------------------------------------------------
@@ -188,6 +195,8 @@ class Courier:
             ended += 1
             self._landed.append(landed)
             self._schedule.freed(lane, flight.item)
+            if report.status == _GONE and not report.code and landed.outcomes[0].result is not _DELIVERED:
+                self._control.gone(post.lane, flight.url, _GONE, now_ms)
             for outcome in landed.outcomes:
                 if outcome.result is _DELIVERED:
                     delivered += 1
@@ -209,6 +218,17 @@ class Courier:
             self._sender.submit(requests)
         return failed
 
+    def _obey(self) -> int:
+        """Records what has landed, with what operators ask of lanes; answers whether they did ask."""
+        control = self._control
+        self._landed += control.step()
+        self._record()
+        if not control.has_plan:
+            return 0
+        self._batch = control.fill(self._batch or LaneBatch())
+        self._commit()  # before anything is picked: it may be gone from its lane by then
+        return 1
+
     def _record(self) -> None:
         """Appends what has landed to the journal, and plans its outcomes for the lanes."""
         landed, aside = self._landed, self._aside
@@ -216,7 +236,6 @@ class Courier:
             return
         now_ms = self._clock.now_ms()
         frames = [*(one.frame for one in landed), *aside]
-        self._lanes.check()  # who has slept through another's taking over writes nothing
         start = self._journal.append(frames, at_ms=now_ms, watermark_ms=self._watermark_ms(now_ms))
         self._last_append_ms = self._clock.monotonic_ms()
         self._landed, self._aside = [], []
@@ -268,10 +287,11 @@ class Courier:
                 if self._keeps_unreadable:
                     self._set_aside(seq, getattr(frame, "raw", b""), getattr(frame, "why", "no postback"))
                 continue
-            item = new_item(seq, frame, raw, now_ms)
-            taken.append(item)
-            if item.due_ms or item.rank:
-                self._delayed.append((frame.lane, item.due_ms, item.rank))
+            due_ms = frame.due_ms if frame.due_ms > now_ms else 0
+            rank = _RESEND if frame.job else _LIVE
+            taken.append(LaneItem(seq, frame.lane, frame.id, _QUEUED, 0, due_ms, 0, raw, False, rank))
+            if due_ms or rank:
+                self._delayed.append((frame.lane, due_ms, rank))
             else:
                 wanted -= add(seq, frame, share)
         batch.taken_end, batch.taken = reader.position, taken
@@ -288,6 +308,7 @@ class Courier:
         self._lanes.apply(self._batch)
         self._outcome_position = max(self._outcome_position, self._batch.outcomes_end)
         self._batch = None
+        self._control.committed()
         landed, self._batch_landed = self._batch_landed, []
         for one in landed:
             lane = one.lane
@@ -299,6 +320,8 @@ class Courier:
                     self._schedule.later(lane, outcome.next_due_ms, one.rank)
                 elif outcome.result is SendResult.GIVEN_UP:
                     lane.dead += 1
+                elif outcome.result is SendResult.HELD:
+                    lane.held += 1
         delayed, self._delayed = self._delayed, []
         for number, due_ms, rank in delayed:
             waiting = self._schedule.lane(number)
@@ -369,6 +392,7 @@ class Courier:
     def _publish_positions(self) -> None:
         source = self._journal.source
         self._reader.publish(self._lanes.outbox_position())
+        self._control.publish()
         self._positions.publish(self._name, source, self._lanes.outcome_positions().get(source, 0))
 
     def _trim(self) -> None:
@@ -386,6 +410,7 @@ class Courier:
             ("courier_in_flight", len(self._flights)),
             ("courier_queued", sum(lane.queued for lane in lanes)),
             ("courier_dead", sum(lane.dead for lane in lanes)),
+            ("courier_held", sum(lane.held for lane in lanes)),
             ("courier_lanes_active", schedule.active),
             ("courier_latency_p50_ms", p50_ms),
             ("courier_latency_p99_ms", p99_ms),
@@ -398,6 +423,7 @@ class Courier:
         stats.details["lanes"] = {
             self._policies.of(lane.number).name: _shown(lane) for lane in busiest[:_LANES_SHOWN_MAX]
         }
+        self._control.show()
         self._latency.roll()
         for lane in lanes:
             lane.latency.roll()
@@ -411,6 +437,7 @@ def _shown(lane: Lane) -> dict[str, float]:
         "queued": lane.queued,
         "in_flight": lane.in_flight,
         "dead": lane.dead,
+        "held": lane.held,
         "delivered": lane.delivered,
         "failures": lane.failed,
         "latency_p50_ms": p50_ms,

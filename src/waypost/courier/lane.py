@@ -80,7 +80,7 @@ class Later:
 
 
 class Lane:
-    """One lane in memory. `queued` and `dead` count what the store holds, memory included."""
+    """One lane in memory. `queued`, `dead` and `held` count what the store holds, memory included."""
 
     __slots__ = (
         "concurrency",
@@ -93,6 +93,7 @@ class Lane:
         "gate_why",
         "gathered",
         "gathering",
+        "held",
         "in_flight",
         "is_behind",
         "is_hungry",
@@ -121,7 +122,7 @@ class Lane:
         self.gathered = 0  # first attempts in `gathering`, and in bundles of `firsts`
         self.is_spilled = False  # the store holds first attempts behind `last_seq`
         self.last_seq = -1
-        self.in_flight = self.resends_in_flight = self.queued = self.dead = self.turn = 0
+        self.in_flight = self.resends_in_flight = self.queued = self.dead = self.held = self.turn = 0
         self.concurrency = 1  # what the catalog allows
         self.limit = 1  # what is allowed now
         self.version = -1  # the catalog that `concurrency` is of
@@ -211,4 +212,4 @@ class Lane:
     @property
     def is_idle(self) -> bool:
         """Whether nothing is left that the schedule would have to remember."""
-        return not (self.queued or self.in_flight or self.dead or self.control or self.gate_ms)
+        return not (self.queued or self.in_flight or self.dead or self.held or self.control or self.gate_ms)

@@ -5,9 +5,10 @@ Owns: a memory of policies, one catalog version long. Reads a catalog view; writ
 
 from typing import NamedTuple
 
-from waypost.catalog.model import Breaker, Delivery, Partner
+from waypost.catalog.lane_names import lane_name
+from waypost.catalog.model import Breaker, Delivery
 from waypost.catalog.view import CatalogView
-from waypost.model.lanes import lane_number, partner_of_lane
+from waypost.model.lanes import partner_of_lane
 from waypost.settings import CourierSettings
 from waypost.stages.lanes import RetryPolicy
 
@@ -92,13 +93,3 @@ class Policies:
             pause_ms,
             max(pause_ms, said.pause_max_ms or default.pause_max_ms),
         )
-
-
-def lane_name(lane: int, partner: Partner | None) -> str:
-    """As operators know it: the partner's name, with the lane's own behind it where its rules give it one."""
-    number = partner_of_lane(lane)
-    name = partner.name if partner is not None else str(number)
-    if lane == number:
-        return name
-    named = (rule.lane for rule in (partner.rules if partner is not None else ()) if rule.lane)
-    return f"{name}/{next((one for one in named if lane_number(number, one) == lane), lane >> 28)}"

@@ -61,7 +61,7 @@ class Schedule:
         """What the store held when it was opened; nothing may be in flight."""
         for depth in self._store.depths():
             lane = self.lane(depth.lane)
-            lane.queued, lane.dead = depth.queued, depth.dead
+            lane.queued, lane.dead, lane.held = depth.queued, depth.dead, depth.held
         for control in self._store.controls().values():
             self.set_control(control)
         for number, rank, due_ms in self._store.lanes_with_work():

@@ -171,6 +171,7 @@ def _sums_are_right(counts: Counts, problems: Problems) -> None:
     calls = sum(counts.verdicts.values()) + counts.parked + counts.unread
     if calls != counts.accepted:
         problems.add("ledger", "calls", f"{counts.accepted} were accepted, {calls} are decided, parked or unread")
-    postbacks = counts.delivered + counts.queued + counts.in_flight + counts.dead + counts.not_taken
+    gone = counts.delivered + counts.dropped + counts.superseded
+    postbacks = gone + counts.queued + counts.in_flight + counts.dead + counts.held + counts.not_taken
     if postbacks != counts.postbacks:
         problems.add("lanes", "postbacks", f"{counts.postbacks} were caused, {postbacks} are accounted for")

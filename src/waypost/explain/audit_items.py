@@ -5,13 +5,13 @@ report's counts and problems. Writes nothing.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from waypost.explain.matching import Items, archived, below, unmatched
 from waypost.explain.report import Counts, Problems
 from waypost.explain.sources import LOG, OUTBOX, ExplainSources
-from waypost.explain.standing import ShardStanding, Standing
+from waypost.explain.standing import ENDED, WITHOUT_ATTEMPT, ShardStanding, Standing
 from waypost.model.frames import SendResult, Verdict
 from waypost.ports.lanes import ItemState
 from waypost.stages.rules import HELD_BACK
@@ -66,7 +66,10 @@ class ItemAudit:
                 counts.impressions += row["n"]
         counts.clicks += sum(len(clicks) for clicks in tails.clicks.values())
         counts.impressions += tails.impressions
-        counts.attempts = tails.attempts + self._count(f"attempts WHERE {self._held()}")
+        counts.attempts = tails.attempts + self._count(
+            f"attempts WHERE {self._held()} AND (method <> '' OR code <> '')"
+            f" AND outcomes[1].result NOT IN ({_listed(WITHOUT_ATTEMPT)})"
+        )
         accepted = _accepted(self._held()).format(window="true")
         counts.accepted = len(tails.accepted) + self._count(f"({accepted})")
         log = below(self._log_limit)
@@ -180,29 +183,30 @@ class ItemAudit:
             )
 
     def _postbacks_are_in_one_place(self) -> None:
-        """Delivered, or in a lane, or not taken yet."""
+        """Delivered, dropped or superseded, or in a lane, or not taken yet."""
         standing, counts = self._standing, self._counts
         counts.postbacks = self._count(f"postbacks WHERE {below(self._outbox_limit)}")
         counts.postbacks += sum(seq < standing.outbox_cut for seq in self._tails.postbacks)
-        delivered = Items(
-            f"SELECT seq, label FROM ({_OUTCOMES}) WHERE result = '{SendResult.DELIVERED}'",
-            dict.fromkeys(self._tails.delivered, ""),
+        ended = Items(
+            f"SELECT seq, label FROM ({_OUTCOMES}) WHERE result IN ({_listed(ENDED)})",
+            dict.fromkeys(self._tails.ended, ""),
         )
         left = Items(
             "SELECT position AS seq, lane || '/' || id AS label FROM postbacks"
             f" WHERE {{window}} AND {below(self._outbox_limit)}",
             {seq: f"{lane}/{id}" for seq, (id, lane) in self._tails.postbacks.items() if seq < standing.outbox_cut},
         )
-        undelivered = 0
-        for seq, label in unmatched(self._archive, left, delivered, SEQ, self._end):
+        standing_count = 0
+        for seq, label in unmatched(self._archive, left, ended, SEQ, self._end):
             lane, _, id = label.partition("/")
-            undelivered += 1
+            standing_count += 1
             shard = self._shard(int(lane))
             item = shard.items.get(seq) if shard is not None else None
             if item is not None:
                 counts.queued += item.state is ItemState.QUEUED
                 counts.in_flight += item.state is ItemState.IN_FLIGHT
                 counts.dead += item.state is ItemState.DEAD
+                counts.held += item.state is ItemState.HELD
             elif shard is None or seq >= shard.outbox_position:
                 counts.not_taken += 1
             else:
@@ -211,7 +215,20 @@ class ItemAudit:
                     f"postback {id}",
                     f"(outbox position {seq}) was taken, and is neither in lane {lane} nor delivered",
                 )
-        counts.delivered = counts.postbacks - undelivered
+        counts.dropped = self._count_ended(SendResult.DROPPED)
+        counts.superseded = self._count_ended(SendResult.SUPERSEDED)
+        counts.delivered = counts.postbacks - standing_count - counts.dropped - counts.superseded
+
+    def _count_ended(self, result: SendResult) -> int:
+        """Places in the outbox whose item ended so, each counted once."""
+        cut = self._standing.outbox_cut
+        tail = {seq for seq, how in self._tails.ended.items() if how is result and seq < cut}
+        outcomes = _OUTCOMES.format(window="true")
+        found = self._count(f"(SELECT DISTINCT seq FROM ({outcomes}) WHERE result = '{result}' AND seq < {cut})")
+        if found and tail:  # after an append that seemed to fail, an outcome is there twice
+            side = Items(f"SELECT seq, label FROM ({_OUTCOMES}) WHERE result = '{result}'", {})
+            tail -= archived(self._archive, list(tail), side, SEQ)
+        return found + len(tail)
 
     def _shard(self, lane: int) -> ShardStanding | None:
         return next((shard for shard in self._standing.shards if shard.lanes.owns(lane)), None)
@@ -227,6 +244,10 @@ class ItemAudit:
 
     def _count(self, from_sql: str) -> int:
         return int(self._archive.query(f"SELECT count(*) AS n FROM {from_sql}")[0]["n"])
+
+
+def _listed(results: Sequence[SendResult]) -> str:
+    return ", ".join(f"'{result}'" for result in results)
 
 
 def _accepted(condition: str) -> str:

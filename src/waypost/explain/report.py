@@ -20,7 +20,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 class Counts(msgspec.Struct):
     """Items by kind, each in exactly one place. accepted = sum of `verdicts` + parked + unread;
-    postbacks = delivered + queued + in_flight + dead + not_taken."""
+    postbacks = delivered + dropped + superseded + queued + in_flight + dead + held + not_taken."""
 
     clicks: int = 0
     impressions: int = 0
@@ -38,6 +38,9 @@ class Counts(msgspec.Struct):
     not_taken: int = 0  # in the outbox, not yet seen by a courier
     attempts: int = 0
     held_back: int = 0  # postbacks that a rule's percentage left out: they are in no other count
+    held: int = 0  # in a lane, until a human decides
+    dropped: int = 0  # by an operator
+    superseded: int = 0  # by a correction, before they were ever sent
 
 
 class AuditReport(msgspec.Struct):

@@ -23,6 +23,8 @@ from waypost.ports.lanes import ItemState, Lanes
 from waypost.stages.rules import is_stopped_by_share
 
 Place = tuple[str, int]  # feed and position
+ENDED = (SendResult.DELIVERED, SendResult.DROPPED, SendResult.SUPERSEDED)  # gone from its lane
+WITHOUT_ATTEMPT = (SendResult.DROPPED, SendResult.SUPERSEDED, SendResult.REDRIVEN)
 
 
 class LaneHolding(NamedTuple):
@@ -72,7 +74,7 @@ class Tails:
     impressions: int = 0
     accepted: dict[Place, str] = field(default_factory=dict)  # → receipt
     attempts: int = 0
-    delivered: set[int] = field(default_factory=set)  # places in the outbox
+    ended: dict[int, SendResult] = field(default_factory=dict)  # by place in the outbox: gone from its lane, and how
     outcomes: dict[tuple[int, str], Place] = field(default_factory=dict)
     batches: list[tuple[int, BatchRecord]] = field(default_factory=list)
     decisions: list[TailDecision] = field(default_factory=list)
@@ -190,11 +192,12 @@ def _read_journal(source: str, frames: Iterator[tuple[int, object]], tails: Tail
         elif isinstance(frame, PostbackIn):
             tails.accepted[source, position] = receipt_text(frame.receipt)
         elif isinstance(frame, Attempt):
-            tails.attempts += 1
+            is_attempt = frame.method or frame.code
+            tails.attempts += bool(is_attempt) and any(one.result not in WITHOUT_ATTEMPT for one in frame.outcomes)
             for outcome in frame.outcomes:
                 tails.outcomes[outcome.seq, outcome.id] = (source, position)
-                if outcome.result is SendResult.DELIVERED:
-                    tails.delivered.add(outcome.seq)
+                if outcome.result in ENDED:
+                    tails.ended[outcome.seq] = outcome.result
         elif isinstance(frame, Unreadable):
             tails.accepted[source, position] = "unreadable"
         elif isinstance(frame, Impression):

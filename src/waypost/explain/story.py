@@ -129,7 +129,8 @@ class DecisionEvent(Event, kw_only=True, tag="decision"):
 class PostbackEvent(Event, kw_only=True, tag="postback"):
     """A postback that a decision caused; `position` is its place in the outbox.
 
-    `state`: `not taken` (no courier has seen it), `queued`, `in flight`, `dead`, `delivered`, `missing`.
+    `state`: `not taken` (no courier has seen it), `queued`, `in flight`, `dead`, `held`, `delivered`, `dropped`,
+    `superseded`, `missing`. `lane_state` says of one that waits what keeps its lane from sending, if anything does.
     """
 
     id: str
@@ -147,6 +148,10 @@ class PostbackEvent(Event, kw_only=True, tag="postback"):
     delay_ms: int = 0
     auth: str = ""  # how its request proves who sends it
     batch: int = 0  # how many may share a request; 0: none
+    lane_state: str = ""
+    corrects: str = ""  # the postback that it corrects
+    job: str = ""  # the resend that it is part of
+    order_key: str = ""  # one at a time with others of its lane that have the same
 
 
 class AttemptEvent(Event, kw_only=True, tag="attempt"):
@@ -175,6 +180,23 @@ class AttemptEvent(Event, kw_only=True, tag="attempt"):
     body: str
     test: bool
     carried: int = 1  # how many postbacks the request carried
+
+
+class HandledEvent(Event, kw_only=True, tag="handled"):
+    """What became of a postback without an attempt. `result`: held, superseded, dropped, redriven.
+
+    `by` is the operator who wanted it, and `why` what they said; `code` why it had not been delivered.
+    """
+
+    postback: str
+    partner: str
+    attempts: int
+    result: str
+    why: str
+    by: str
+    code: str
+    meaning: str
+    test: bool
 
 
 class SetAsideEvent(Event, kw_only=True, tag="set_aside"):
@@ -206,7 +228,9 @@ class ConversionState(msgspec.Struct, kw_only=True):
     test: bool
 
 
-AnyEvent: TypeAlias = ClickEvent | CallEvent | DecisionEvent | PostbackEvent | AttemptEvent | SetAsideEvent
+AnyEvent: TypeAlias = (
+    ClickEvent | CallEvent | DecisionEvent | PostbackEvent | AttemptEvent | HandledEvent | SetAsideEvent
+)
 
 
 class Story(msgspec.Struct, kw_only=True):

@@ -5,7 +5,6 @@ What came from outside may hold anything: nothing of it reaches the terminal tha
 """
 
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -22,11 +21,13 @@ from waypost.explain.story import (
     ClickEvent,
     ConversionState,
     DecisionEvent,
+    HandledEvent,
     PostbackEvent,
     RuleLine,
     SetAsideEvent,
     Story,
 )
+from waypost.explain.times import time_text
 from waypost.telemetry.printable import printable
 
 _WIDTH_MIN = 100
@@ -47,6 +48,10 @@ _STYLES = {
     "queued": "yellow",
     "in flight": "yellow",
     "dead": "bold red",
+    "held": "bold yellow",
+    "dropped": "bold red",
+    "superseded": "yellow",
+    "redriven": "yellow",
     "missing": "bold red",
 }
 
@@ -86,13 +91,6 @@ def _printable(content: Any) -> Any:
     if isinstance(content, list | tuple):
         return [_printable(one) for one in content]
     return content
-
-
-def time_text(ms: int) -> str:
-    """`2026-01-31 12:00:00.123Z`."""
-    if ms <= 0:
-        return "unknown time"
-    return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S}.{ms % 1000:03d}Z"
 
 
 def _print_conversion(held: ConversionState, console: Console) -> None:
@@ -239,7 +237,11 @@ def _postback(event: PostbackEvent, console: Console) -> None:
         (
             ("to", f"partner {event.partner}, lane {event.lane}, {rule}"),
             ("values", "  ".join(f"{name}={value}" for name, value in event.values.items())),
+            ("corrects", event.corrects),
+            ("resend", event.job),
+            ("in order by", event.order_key),
             ("attempts", str(event.attempts)),
+            ("lane", event.lane_state),
             ("delay", duration_text(event.delay_ms) if event.delay_ms else ""),
             ("auth", event.auth),
             ("batch", f"up to {event.batch} in a request" if event.batch else ""),
@@ -275,6 +277,20 @@ def _attempt(event: AttemptEvent, console: Console) -> None:
     )
 
 
+def _handled(event: HandledEvent, console: Console) -> None:
+    _head(event, f"postback {event.postback}", event.result, console, test=event.test)
+    _print_pairs(
+        (
+            ("by", event.by),
+            ("why", event.why),
+            ("stood for", f"{event.code}: {event.meaning}" if event.code else ""),
+            ("attempts", str(event.attempts)),
+            ("kept", f"{event.feed} position {event.position}"),
+        ),
+        console,
+    )
+
+
 def _set_aside(event: SetAsideEvent, console: Console) -> None:
     _head(event, "set aside", event.code, console)
     _print_pairs(
@@ -293,5 +309,6 @@ _PRINTERS: dict[type, Callable[[Any, Console], None]] = {
     DecisionEvent: _decision,
     PostbackEvent: _postback,
     AttemptEvent: _attempt,
+    HandledEvent: _handled,
     SetAsideEvent: _set_aside,
 }

@@ -5,12 +5,14 @@ ledger, lanes and click store for how things stand now. Writes nothing, and neve
 """
 
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 import msgspec
 
 from waypost.catalog.aliases import TOKEN_NAMES
 from waypost.errors import ERRORS, WaypostError
+from waypost.explain.lane_words import control_text
 from waypost.explain.names import Names
 from waypost.explain.redact import redact_body, redact_query
 from waypost.explain.rules import rule_lines
@@ -24,6 +26,7 @@ from waypost.explain.story import (
     ClickEvent,
     ConversionState,
     DecisionEvent,
+    HandledEvent,
     PostbackEvent,
     SetAsideEvent,
     SkippedOffer,
@@ -39,14 +42,30 @@ from waypost.stages.intake import decode_pairs
 from waypost.stages.targeting import skip_meaning
 
 _RESULTS = {"p": "pass", "f": "fail", "s": "skip"}
-_STATES = {ItemState.QUEUED: "queued", ItemState.IN_FLIGHT: "in flight", ItemState.DEAD: "dead"}
+_STATES = {
+    ItemState.QUEUED: "queued",
+    ItemState.IN_FLIGHT: "in flight",
+    ItemState.DEAD: "dead",
+    ItemState.HELD: "held",
+}
+_ENDS = {SendResult.DELIVERED: "delivered", SendResult.DROPPED: "dropped", SendResult.SUPERSEDED: "superseded"}
+_STANDS = {SendResult.GIVEN_UP: "dead", SendResult.HELD: "held"}  # queued after all others
+_HANDLED = frozenset({SendResult.SUPERSEDED, SendResult.DROPPED, SendResult.REDRIVEN})
 _CODE_MEANINGS = {
     "repeated_key": "the call's idempotency key was used before: the first call counts",
     "duplicate": "the conversion is there already, and the call changes nothing of it",
     **{check.code: f"not so: {check.meaning}" for check in CHECKS},
     **OTHER_CODES,
 }
-_ORDER = ("click", "call", "set_aside", "decision", "postback", "attempt")  # of events in the same millisecond
+_ORDER = (
+    "click",
+    "call",
+    "set_aside",
+    "decision",
+    "postback",
+    "attempt",
+    "handled",
+)  # of events in the same millisecond
 
 
 def trace(text: str, sources: ExplainSources, *, partner: str = "") -> Story:
@@ -105,7 +124,8 @@ def _of_partner(events: list[AnyEvent], partner: str, names: Names) -> list[AnyE
     kept: list[AnyEvent] = []
     for event in events:
         is_theirs = (
-            isinstance(event, ClickEvent | DecisionEvent | PostbackEvent | AttemptEvent) and event.partner == wanted
+            isinstance(event, ClickEvent | DecisionEvent | PostbackEvent | AttemptEvent | HandledEvent)
+            and event.partner == wanted
         )
         if is_theirs or (isinstance(event, DecisionEvent) and any(rule.partner == wanted for rule in event.rules)):
             kept.append(event)
@@ -290,11 +310,12 @@ class _Teller:
     def _postback(self, row: Row) -> list[AnyEvent]:
         attempts = [
             outcome
-            for attempt in self._found.of("attempts")
+            for attempt in sorted(self._found.of("attempts"), key=itemgetter("position"))
             for outcome in attempt["outcomes"]
-            if outcome["id"] == row["id"]
+            if outcome["id"] == row["id"] and outcome["seq"] == row["position"]
         ]
         item = self._lane_item(row)
+        state = self._postback_state(row, item, attempts)
         rule = self._names.rule(row["catalog"], row["partner"], row["rule"])
         return [
             PostbackEvent(
@@ -308,7 +329,7 @@ class _Teller:
                 catalog=row["catalog"],
                 conversion=row["conversion"],
                 values=msgspec.json.decode(row["macro_values"], type=dict[str, str]),
-                state=self._postback_state(row, item, attempts),
+                state=state,
                 attempts=max([item.attempt if item is not None else 0, *(one["attempt"] for one in attempts)]),
                 due_ms=item.due_ms if item is not None else row["due_ms"] or 0,
                 test=row["test"],
@@ -316,56 +337,87 @@ class _Teller:
                 delay_ms=rule.delay_ms if rule is not None else 0,
                 auth=rule.auth.kind if rule is not None else "",
                 batch=rule.batch.count if rule is not None and rule.batch is not None else 0,
+                lane_state=self._lane_state(row["lane"]) if state in ("queued", "not taken") else "",
+                corrects=row["corrects"] or "",
+                job=row["job"] or "",
+                order_key=row["order_key"] or "",
             )
         ]
 
     def _lane_item(self, row: Row) -> LaneItem | None:
+        """The item of this place in the outbox; one that was sent anew since has another."""
         shard = self._sources.lane_shard(row["lane"])
-        return shard.item(row["id"]) if shard is not None else None
+        item = shard.item(row["id"]) if shard is not None else None
+        return item if item is not None and item.seq == row["position"] else None
+
+    def _lane_state(self, lane: int) -> str:
+        shard = self._sources.lane_shard(lane)
+        return control_text(shard.controls().get(lane)) if shard is not None else ""
 
     def _postback_state(self, row: Row, item: LaneItem | None, outcomes: list[dict[str, Any]]) -> str:
-        if any(outcome["result"] == SendResult.DELIVERED for outcome in outcomes):
-            return "delivered"
+        for outcome in outcomes:
+            if outcome["result"] in _ENDS:
+                return _ENDS[outcome["result"]]
         if item is not None:
             return _STATES[item.state]
         shard = self._sources.lane_shard(row["lane"])
-        is_taken = shard is not None and row["position"] < shard.outbox_position()
-        return "missing" if is_taken else "not taken"
+        if shard is None or row["position"] >= shard.outbox_position():
+            return "not taken"
+        newest = shard.item(row["id"])
+        if newest is None or newest.seq < row["position"]:
+            return "missing"
+        return _STANDS.get(outcomes[-1]["result"], "queued") if outcomes else "queued"
 
     def _attempts(self, row: Row) -> list[AnyEvent]:
         ids = {postback["id"] for postback in self._found.of("postbacks")}
-        return [
-            AttemptEvent(
-                at_ms=row["at_ms"],
-                feed=row["feed"],
-                position=row["position"],
-                postback=outcome["id"],
-                partner=self._names.partner_name(0, row["partner"]),
-                attempt=outcome["attempt"],
-                is_repeat=outcome["attempt"] > 1,
-                reason=row["reason"],
-                method=row["method"],
-                url=row["url"],
-                status=row["status"],
-                address=row["address"],
-                is_connection_reused=row["reused"],
-                dns_ms=row["dns_us"] / 1000,
-                connect_ms=row["connect_us"] / 1000,
-                tls_ms=row["tls_us"] / 1000,
-                first_byte_ms=row["first_byte_us"] / 1000,
-                total_ms=row["total_us"] / 1000,
-                code=outcome["code"] or row["code"],
-                meaning=_meaning(outcome["code"] or row["code"]),
-                detail=row["detail"],
-                result=outcome["result"],
-                next_due_ms=outcome["next_due_ms"],
-                body=_printable(row["body"]),
-                test=row["test"],
-                carried=len(row["outcomes"]),
-            )
-            for outcome in row["outcomes"]
-            if not ids or outcome["id"] in ids
-        ]
+        wanted = [outcome for outcome in row["outcomes"] if not ids or outcome["id"] in ids]
+        return [self._handled(row, one) if _is_handled(row, one) else self._attempt(row, one) for one in wanted]
+
+    def _handled(self, row: Row, outcome: dict[str, Any]) -> AnyEvent:
+        return HandledEvent(
+            at_ms=row["at_ms"],
+            feed=row["feed"],
+            position=row["position"],
+            postback=outcome["id"],
+            partner=self._names.partner_name(0, row["partner"]),
+            attempts=outcome["attempt"],
+            result=outcome["result"],
+            why=row["detail"],
+            by=row["by"] or "",
+            code=outcome["code"],
+            meaning=_meaning(outcome["code"]),
+            test=row["test"],
+        )
+
+    def _attempt(self, row: Row, outcome: dict[str, Any]) -> AnyEvent:
+        return AttemptEvent(
+            at_ms=row["at_ms"],
+            feed=row["feed"],
+            position=row["position"],
+            postback=outcome["id"],
+            partner=self._names.partner_name(0, row["partner"]),
+            attempt=outcome["attempt"],
+            is_repeat=outcome["attempt"] > 1,
+            reason=row["reason"],
+            method=row["method"],
+            url=row["url"],
+            status=row["status"],
+            address=row["address"],
+            is_connection_reused=row["reused"],
+            dns_ms=row["dns_us"] / 1000,
+            connect_ms=row["connect_us"] / 1000,
+            tls_ms=row["tls_us"] / 1000,
+            first_byte_ms=row["first_byte_us"] / 1000,
+            total_ms=row["total_us"] / 1000,
+            code=outcome["code"] or row["code"],
+            meaning=_meaning(outcome["code"] or row["code"]),
+            detail=row["detail"],
+            result=outcome["result"],
+            next_due_ms=outcome["next_due_ms"],
+            body=_printable(row["body"]),
+            test=row["test"],
+            carried=len(row["outcomes"]),
+        )
 
     def _set_aside(self, row: Row) -> list[AnyEvent]:
         return [
@@ -380,6 +432,12 @@ class _Teller:
                 raw=_printable(row["raw"]),
             )
         ]
+
+
+def _is_handled(row: Row, outcome: dict[str, Any]) -> bool:
+    """Whether it came of no attempt. One of which it is not known whether it arrived is an attempt all the same."""
+    is_request = bool(row["method"] or row["code"])
+    return outcome["result"] in _HANDLED or (outcome["result"] == SendResult.HELD and not is_request)
 
 
 def _checks(letters: str, details: dict[str, str]) -> list[CheckLine]:

@@ -340,6 +340,7 @@ class Attempt(Frame, tag=11):
     reused: bool = False
     body: bytes = b""  # the answer's first bytes, within a bound
     test: bool = False
+    by: str = ""  # who wanted it, where no request was made: an operator; `detail` says why
 
 
 class Receipt(Frame, tag=12):

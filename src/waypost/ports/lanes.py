@@ -60,6 +60,17 @@ class LaneDepth(msgspec.Struct, frozen=True):
     oldest_due_ms: int
 
 
+class LaneQueue(msgspec.Struct, frozen=True):
+    """What waits in one of a lane's queues: first attempts, or what has a due time (retries, and what has a delay)."""
+
+    lane: int
+    rank: int
+    is_timed: bool
+    count: int
+    due_ms: int  # the earliest; 0 where nothing is timed
+    oldest: bytes  # the frame of the one that stands first in the outbox
+
+
 class LaneState(StrEnum):
     """What an operator, or a partner's 410, has made of a lane."""
 
@@ -81,8 +92,8 @@ class LaneControl(msgspec.Struct, frozen=True):
 
 class Chore(msgspec.Struct, frozen=True):
     """Bulk work that an operator asked for, done in small steps: each item of the lane below `until_seq`, in one of
-    `states`, with one of `codes` and `ids` (empty: any) is driven again or dropped. `number` is its place in the
-    operator's journal."""
+    `states`, with one of `codes` and `ids` (empty: any), created from `from_ms` up to `to_ms` (0: any), is driven again
+    or dropped. `number` is its place in the operator's journal; `done` counts those that were so far."""
 
     number: int
     kind: str  # `retry` or `drop`
@@ -94,6 +105,9 @@ class Chore(msgspec.Struct, frozen=True):
     why: str = ""
     by: str = ""
     after_seq: int = -1  # done up to here
+    from_ms: int = 0
+    to_ms: int = 0
+    done: int = 0
 
 
 class LaneBatch(msgspec.Struct):
@@ -130,10 +144,6 @@ class Lanes(Protocol):
     @property
     def fence(self) -> int:
         """This owner's fencing number; a write under an older one raises WaypostError `fenced`."""
-
-    def check(self) -> None:
-        """Raises WaypostError `fenced` if another owns the shard by now: for what is to be written elsewhere on its
-        behalf. `apply` checks by itself."""
 
     def apply(self, batch: LaneBatch) -> None:
         """One transaction, in the order taken, outcomes, intents, the rest; durable on return.
@@ -176,6 +186,9 @@ class Lanes(Protocol):
         """Rate limits as they were committed last."""
 
     def depths(self) -> list[LaneDepth]: ...
+
+    def queues(self) -> list[LaneQueue]:
+        """What waits, queue by queue. Looks at every item that is queued."""
 
     def items(self) -> Iterator[LaneItem]:
         """All items, in outbox order."""

@@ -178,6 +178,12 @@ def _postback(position: int, frame: PostbackOut) -> Row:
         "macro_values": _to_json(frame.values).decode(),
         "test": frame.test,
         "due_ms": frame.due_ms,
+        "batched": frame.batched,
+        "order_key": frame.key,
+        "corrects": frame.corrects,
+        "job": frame.job,
+        "begun": frame.begun,
+        "first_ms": frame.first_ms,
     }
 
 
@@ -213,6 +219,8 @@ def _attempt(position: int, frame: Attempt) -> Row:
             }
             for outcome in frame.outcomes
         ],
+        "counted": [outcome.counted for outcome in frame.outcomes],
+        "by": frame.by,
     }
 
 

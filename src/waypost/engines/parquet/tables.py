@@ -122,6 +122,12 @@ _POSTBACKS = {
     "macro_values": "VARCHAR",
     "test": "BOOLEAN",
     "due_ms": "BIGINT",  # not to be sent before; 0: at once
+    "batched": "BOOLEAN",
+    "order_key": "VARCHAR",  # one at a time with the others of its lane that have the same
+    "corrects": "VARCHAR",  # the postback that it corrects
+    "job": "VARCHAR",  # the resend that it is part of
+    "begun": "BIGINT",  # attempts before that
+    "first_ms": "BIGINT",  # when the first of these was begun
 }
 
 _ATTEMPTS = {
@@ -145,6 +151,8 @@ _ATTEMPTS = {
     "body": "BLOB",
     "test": "BOOLEAN",
     "outcomes": ("STRUCT(id VARCHAR, seq BIGINT, attempt BIGINT, result VARCHAR, code VARCHAR, next_due_ms BIGINT)[]"),
+    "counted": "BOOLEAN[]",  # whether the retry policy counts each of `outcomes`, in their order
+    "by": "VARCHAR",  # who wanted it, where no request was made
 }
 
 _CHANGES = {

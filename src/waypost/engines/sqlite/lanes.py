@@ -21,10 +21,11 @@ import msgspec
 
 from waypost.engines.sqlite.connection import connect, store_error, transaction
 from waypost.engines.sqlite.lanes_problems import lane_store_problems
+from waypost.engines.sqlite.lanes_queues import queues_of
 from waypost.engines.sqlite.lanes_tables import COLUMNS, FORM, bring_to_form, item_of, make_tables, take_lock
 from waypost.errors import WaypostError
 from waypost.model.frames import Outcome, SendResult
-from waypost.ports.lanes import Chore, ItemState, LaneBatch, LaneControl, LaneDepth, LaneItem, LaneState
+from waypost.ports.lanes import Chore, ItemState, LaneBatch, LaneControl, LaneDepth, LaneItem, LaneQueue, LaneState
 
 _DELIVERED, _GIVEN_UP, _UNKNOWN = SendResult.DELIVERED, SendResult.GIVEN_UP, SendResult.UNKNOWN
 _HELD_RESULT, _REDRIVEN = SendResult.HELD, SendResult.REDRIVEN
@@ -115,7 +116,6 @@ class SqliteLanes:
         """Raises WaypostError `data_in_use` if another courier holds the shard, `store_corrupt` if its own row is
         missing or speaks of another shard."""
         self._place = f"lanes {file.name}"
-        self._file, self._inode = file, 0
         self._shard, self._shards = shard, shards
         self._fence = 0
         self._lock = -1
@@ -142,19 +142,6 @@ class SqliteLanes:
         return self._fence
 
     # --- writing -------------------------------------------------------------------------------------
-
-    def check(self) -> None:
-        """See `ports.lanes.Lanes.check`."""
-        try:
-            inode = self._file.stat().st_ino
-        except OSError as error:
-            raise WaypostError("fenced", f"the shard's file is gone: {error}", place=self._place) from error
-        if inode != self._inode:
-            raise WaypostError("fenced", "the shard's file was replaced by another", place=self._place)
-        try:
-            self._check_fence()
-        except sqlite3.Error as error:
-            raise store_error(error, self._place) from error
 
     def apply(self, batch: LaneBatch) -> None:
         """See `ports.lanes.Lanes.apply`."""
@@ -431,6 +418,10 @@ class SqliteLanes:
             if queued or in_flight or dead or held
         ]
 
+    def queues(self) -> list[LaneQueue]:
+        """See `ports.lanes.Lanes.queues`."""
+        return queues_of(self._open)
+
     def items(self) -> Iterator[LaneItem]:
         """See `ports.lanes.Lanes.items`."""
         for row in self._open.execute(f"SELECT {COLUMNS} FROM items ORDER BY seq"):
@@ -489,12 +480,11 @@ class SqliteLanes:
                     "store_corrupt",
                     f"the file is shard {row[1]} of {row[2]}, it was opened as {self._shard} of {self._shards}",
                     place=self._place,
-                    hint="lanes/deal.json says how lanes are dealt; restore the folder whole",
+                    hint="courier.shards cannot be changed while its shard files are there",
                 )
             if row[0] < FORM:
                 bring_to_form(connection, row[0])
             self._fence = row[3] + 1
-            self._inode = self._file.stat().st_ino
             connection.execute("UPDATE shard SET fence = ?", (self._fence,))
         self._known_lanes = {row[0] for row in connection.execute("SELECT lane FROM lanes")}
         self._flying = {
