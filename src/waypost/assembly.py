@@ -16,6 +16,9 @@ from socket import socket
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from msgspec.structs import replace
+
+from waypost.assembly_lanes import courier_readers, deal_in_force, open_lanes
 from waypost.engines.local.clock import SystemClock
 from waypost.errors import WaypostError
 from waypost.layout import Layout
@@ -205,15 +208,9 @@ def journal_changes(
     from waypost.engines.local.positions import FilePositions
     from waypost.engines.sqlite.operator import OperatorJournal
 
-    readers = ("pipeline", "archivist", *courier_names(settings))
+    readers = ("pipeline", "archivist", *courier_readers(deal_in_force(layout, settings).shards))
     positions = FilePositions(layout.positions)
     return OperatorJournal(layout.journals, settings.journal, clock, positions, readers).append(changes)
-
-
-def courier_names(settings: Settings) -> list[str]:
-    """As which couriers publish their positions: one a shard."""
-    shards = settings.courier.shards
-    return ["courier"] if shards == 1 else [f"courier-{shard}" for shard in range(shards)]
 
 
 def build_door(
@@ -277,7 +274,7 @@ def build_pipeline(role: Role) -> Pipeline:
         settings=settings.pipeline,
         clock=clock,
         stats=stats,
-        outbox_readers=["archivist", *courier_names(settings)],
+        outbox_readers=["archivist", *courier_readers(deal_in_force(layout, settings).shards)],
         board=FileBoard(layout.board),
     )
 
@@ -295,15 +292,18 @@ def build_courier(role: Role, shard: int, allowed: Sequence[str]) -> Courier:
     from waypost.engines.sqlite.ledger import OUTBOX, SqliteFeedOfLedger
 
     layout, settings, clock, stats = role
+    deal = deal_in_force(layout, settings)
+    if shard >= deal.shards:
+        raise WaypostError("no_such_shard", f"{shard}, lanes are dealt to {deal.shards}", place=str(layout.lanes))
     guard = AddressGuard(allowed, settings.courier.ports_allowed)
     return Courier(
         outbox=SqliteFeedOfLedger(layout.ledger, OUTBOX),
-        lanes=SqliteLanes(layout.lane_shard(shard), shard=shard, shards=settings.courier.shards),
+        lanes=SqliteLanes(layout.lane_shard(shard, deal.number), shard=shard, shards=deal.shards),
         journal=SqliteJournal(layout.journals, f"courier-{shard}", settings.journal, clock),
         own_feed=SqliteFeed(layout.journals, f"courier-{shard}"),
         catalogs=open_catalogs(layout, settings),
         sender=CurlSender(settings.courier, guard),
-        settings=settings.courier,
+        settings=replace(settings.courier, shards=deal.shards),
         clock=clock,
         stats=stats,
         positions=FilePositions(layout.positions),
@@ -370,18 +370,15 @@ def open_explain_sources(data: Path, settings: Settings) -> ExplainSources:
     from waypost.engines.parquet.archive import ParquetArchive
     from waypost.engines.sqlite.click_store import SqliteClickStore
     from waypost.engines.sqlite.journal import SqliteFeeds
-    from waypost.engines.sqlite.lanes import SqliteLanes
     from waypost.engines.sqlite.ledger import SqliteLedger
     from waypost.explain.sources import ExplainSources
 
     layout = existing_data_folder(data)
-    shards = settings.courier.shards
-    numbers = [shard for shard in range(shards) if layout.lane_shard(shard).exists()]
     return ExplainSources(
         feeds=SqliteFeeds(layout.journals),
         clicks=_unless_missing(lambda: SqliteClickStore(layout.clicks, read_only=True)),
         ledger=_unless_missing(lambda: SqliteLedger(layout.ledger, read_only=True)),
-        lanes=[SqliteLanes(layout.lane_shard(n), shard=n, shards=shards, read_only=True) for n in numbers],
+        lanes=open_lanes(layout, settings),
         archive=ParquetArchive(layout.archive, settings.archive),
         catalogs=open_catalogs(layout, settings),
         ring=load_key_ring(layout),

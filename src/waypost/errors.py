@@ -187,6 +187,9 @@ ERRORS: dict[str, ErrorSpec] = {
     "store_out_of_order": ErrorSpec(0, False, "a batch does not start where the store stands", "report this"),
     "wire_version": ErrorSpec(0, False, "data written by a newer release than this one reads", "upgrade"),
     "fenced": ErrorSpec(0, False, "a newer owner holds this shard", "nothing: this owner must stop"),
+    "no_such_shard": ErrorSpec(
+        0, False, "lanes are not dealt to so many shards", "set courier.shards; `waypost run` deals them at its start"
+    ),
     "not_found": ErrorSpec(0, False, "nothing is known of this id", "check the id; see how far behind the archive is"),
     "audit_failed": ErrorSpec(0, False, "the stores do not agree", "see the list of what is missing"),
     "bad_address_range": ErrorSpec(0, False, "--allow-target takes an address or CIDR range", "e.g. 127.0.0.0/8"),

@@ -62,8 +62,9 @@ class Layout:
     def lanes(self) -> Path:
         return self.root / "lanes"
 
-    def lane_shard(self, shard: int) -> Path:
-        return self.lanes / f"shard-{shard}.db"
+    def lane_shard(self, shard: int, deal: int = 0) -> Path:
+        """A shard's file; lanes that were dealt anew stand in a folder of their deal."""
+        return (self.lanes / f"deal-{deal}" if deal else self.lanes) / f"shard-{shard}.db"
 
     @property
     def archive(self) -> Path:

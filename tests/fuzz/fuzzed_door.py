@@ -275,7 +275,7 @@ class FuzzedDoor:
         commit, answers, stats = self.commit, self.answers, self._stats
         postbacks = Postbacks(time=self._time, codec=CODEC, commit=commit, answers=answers, stats=stats)
         if not self.knows:
-            postbacks.take_plain = lambda connection, shelf, query: False  # type: ignore[method-assign]
+            postbacks.take_plain = lambda shelf, pieces: pieces  # type: ignore[method-assign]
         notes: Any = Notes(shelf.is_secret)
         routes = Routes(
             touches=touches,
@@ -322,7 +322,7 @@ class FuzzedDoor:
         self.inbox = Inbox()
         self.inbox._log = _Loud()
         self.turns = Turns()
-        self.inbox.start(self.turns)  # type: ignore[arg-type]
+        self.inbox.start(self.turns, self._routes.take_calls)  # type: ignore[arg-type]
         self.answers._errors.clear()
 
     def teach(self, requests: list[bytes]) -> None:

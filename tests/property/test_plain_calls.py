@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.doors import Answer, RunningDoor, running_door
+from waypost.doors.inbox import Piece
+from waypost.doors.protocol import Connection
 from waypost.model.frames import PostbackIn
 
 pairs = st.one_of(
@@ -78,7 +81,7 @@ def test_both_ways_agree(door: RunningDoor, method: bytes, query: bytes, lines: 
     desk = door.door._routes._postbacks
     first = _asked(door, request) if method != b"HEAD" else door.ask(request, is_head=True).status
     try:
-        desk.take_plain = lambda connection, shelf, query: False  # type: ignore[method-assign]
+        desk.take_plain = lambda shelf, pieces: pieces  # type: ignore[method-assign]
         second = _asked(door, request) if method != b"HEAD" else door.ask(request, is_head=True).status
     finally:
         del desk.take_plain
@@ -92,3 +95,29 @@ def test_the_plain_call_goes_the_short_way(door: RunningDoor, tmp_path: Path) ->
         assert door.get("/postback?click_id=1&token=s3cret").status == 200
     finally:
         del desk.take
+
+
+def test_a_connection_is_answered_in_its_order_whichever_way_its_requests_go(door: RunningDoor) -> None:
+    """A call that must go the thorough way holds back those behind it, and those of no other connection."""
+    one, two = Connection(door.door), Connection(door.door)
+
+    def piece(connection: Connection, query: str) -> Piece:
+        return connection, b"", (f"/postback?token=s3cret&{query}".encode(), {}, False)
+
+    pieces: list[Piece] = [
+        piece(one, "n=0"),
+        piece(one, "n=1&idempotency_key=order"),
+        piece(two, "n=2"),
+        piece(one, "n=3"),
+        (two, b"half a requ", None),
+        piece(two, "n=4"),
+    ]
+    desk = door.door._routes._postbacks
+    taken: list[Any] = []
+    desk._commit_plain = lambda shelf, calls: taken.extend(calls)  # type: ignore[method-assign]
+    try:
+        left = door.door._routes.take_calls(pieces)
+    finally:
+        del desk._commit_plain
+    assert left == [pieces[1], pieces[3], pieces[4], pieces[5]]
+    assert [(connection, query[-1:]) for connection, _, query, _ in taken] == [(one, b"0"), (two, b"2")]

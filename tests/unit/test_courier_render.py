@@ -5,7 +5,8 @@ import pytest
 
 from support.catalogs import MemoryCatalogs, MemoryView
 from waypost.catalog.model import Partner, PostbackRule
-from waypost.courier.render import Rendered, Renderer, redacted, time_text
+from waypost.courier.own_headers import time_text
+from waypost.courier.render import Rendered, Renderer, redacted
 from waypost.errors import WaypostError
 from waypost.model.frames import AttemptReason, PostbackOut
 

@@ -4,16 +4,22 @@ import itertools
 import random
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from support.clock import FakeClock
 from support.doors import RING, Client, DoorJournal, RunningDoor, door_settings, running_door
+from support.parsed import Turns
+from waypost.doors.commit import GATHER_MS, GroupCommit
+from waypost.doors.door_time import DoorTime
 from waypost.errors import WaypostError
 from waypost.model.frames import PostbackIn
 from waypost.model.ids import FLAG_UNRECORDED, ClickIdCodec
+from waypost.telemetry.stats import Stats
 
 CALL = b"GET /postback?token=s3cret&txn_id=%d HTTP/1.1\r\nHost: d\r\n\r\n"
 CLICK = b"GET /c/demo?mode=json HTTP/1.1\r\nHost: d\r\n\r\n"
@@ -64,6 +70,51 @@ def test_a_batch_is_what_came_while_the_disk_was_busy_and_nobody_waits_for_compa
         values = door.stats.values
         assert (values["door_commits"], values["door_commit_frames"]) == (7, 46)
         assert values["door_commit_us"] >= values["door_commit_max_us"] >= 0
+
+
+class Loop(Turns):
+    """One whose turns the test takes."""
+
+    def call_later(self, delay_s: float, act: Callable[[], None]) -> None:
+        pass
+
+    call_soon_threadsafe = Turns.call_soon
+
+    def turn(self) -> None:
+        due, self.due = self.due, []
+        for act, arguments in due:
+            act(*arguments)
+
+
+class Someone:
+    def release(self, response: bytes) -> None:
+        pass
+
+
+def test_a_commit_begins_when_all_that_was_read_is_in_it_or_someone_has_waited_long_enough() -> None:
+    clock, journal, loop, unread = FakeClock(), DoorJournal(), Loop(), [b"read"]
+    commit = GroupCommit(
+        journal, DoorTime(clock, 3, 0), clock, Stats("door-3"), door_settings().door, has_more=lambda: bool(unread)
+    )
+    commit.start(loop)  # type: ignore[arg-type]
+    add = partial(commit.add, Someone(), response=b"", fallback=str.encode, is_click=False)
+    for frame in (b"1", b"2", b"3"):
+        add(frame=frame)
+        loop.turn()
+    unread.clear()
+    loop.turn()
+    wait(lambda: loop.due)
+    assert [frames for frames, _ in journal.blocks] == [[b"1", b"2", b"3"]]
+    loop.turn()
+    unread.append(b"always more")
+    add(frame=b"4")
+    loop.turn()
+    clock.advance(GATHER_MS)
+    loop.turn()
+    wait(lambda: loop.due)
+    assert [frames for frames, _ in journal.blocks][1:] == [[b"4"]]
+    loop.turn()
+    assert commit.is_idle and commit.stop(5)
 
 
 def test_a_disk_that_hangs_keeps_nobody_waiting_beyond_the_bound(tmp_path: Path) -> None:

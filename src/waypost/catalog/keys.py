@@ -307,6 +307,7 @@ KEYS: tuple[Key, ...] = (
     Key("partners.NAME.delivery.quiet_hours.timezone", "IANA name", "whose clock", "UTC"),
     Key("partners.NAME.delivery.ordering", "`none`, `click` or `user`", "one at a time and in order for each", "none"),
     Key("partners.NAME.delivery.on_unknown", "`resend`, `hold` or `drop`", "what a crash left unknown", "resend"),
+    Key("partners.NAME.delivery.headers", "`all`, `standard` or `none`", "Waypost's own headers", "all"),
     Key("partners.NAME.delivery.corrections", "yes or no", "told when what they were told has changed", "no"),
     Key("partners.NAME.delivery.http2", "yes or no", "speaks HTTP/2 where they offer it", "no"),
     Key("partners.NAME.delivery.proxy", _SECRET, "an HTTP proxy's URL to go through", "none"),

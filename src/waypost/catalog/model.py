@@ -366,6 +366,7 @@ class Delivery(Item, frozen=True):
     source_address: str = ""  # where requests leave from
     tls13: bool = False  # nothing older
     ports: tuple[int, ...] = ()  # that may be dialled beside the settings'
+    headers: str = "all"  # of Waypost's own: `all`, `standard` (ids under names that others know) or `none`
 
 
 class Partner(Item, frozen=True):

@@ -47,7 +47,7 @@ def run(
     allow_target: AllowTarget = None,
 ) -> None:
     """Run everything: doors, pipeline, courier, archivist and console under a supervisor."""
-    from waypost import assembly
+    from waypost import assembly, assembly_lanes
     from waypost.runtime.process import follow_supervisor
     from waypost.runtime.supervisor import Supervisor
     from waypost.telemetry.log import configure
@@ -65,6 +65,7 @@ def run(
         listeners = _listen(stack, role, host, port, console_port)
         grpc = _grpc_options(host, grpc_port)
         watch = _applied_catalog(role, catalog)
+        assembly_lanes.deal_lanes(layout, settings, clock, stats)
         supervisor = Supervisor(
             _role_specs(role, listeners, allowed, grpc),
             run_folder=layout.run,
@@ -79,9 +80,12 @@ def run(
 
 
 def _role_names(role: "Role") -> list[str]:
+    from waypost import assembly_lanes
+
     settings = role.settings
     doors = [f"door-{slot}" for slot in range(settings.door.count)]
-    couriers = [f"courier-{shard}" for shard in range(settings.courier.shards)]
+    shards = max(settings.courier.shards, assembly_lanes.deal_in_force(role.layout, settings).shards)
+    couriers = [f"courier-{shard}" for shard in range(shards)]
     return [*doors, "pipeline", *couriers, "archivist", "console"]
 
 

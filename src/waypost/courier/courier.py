@@ -16,7 +16,7 @@ from waypost.courier.control import Control
 from waypost.courier.dispatch import Dispatch
 from waypost.courier.landing import Flight, Landed, land
 from waypost.courier.latency import LatencyWindow, bucket_of
-from waypost.courier.outbox_reader import OutboxReader
+from waypost.courier.outbox_reader import OutboxReader, new_item
 from waypost.courier.policies import Policies
 from waypost.courier.recovery import Recovery
 from waypost.courier.render import Renderer
@@ -28,7 +28,7 @@ from waypost.model.wire import encode_frame
 from waypost.ports.catalog_source import CatalogSource
 from waypost.ports.clock import Clock
 from waypost.ports.feed import Feed, Journal, Positions
-from waypost.ports.lanes import ItemState, LaneBatch, LaneItem, Lanes, Rank
+from waypost.ports.lanes import LaneBatch, LaneItem, Lanes, Rank
 from waypost.ports.sender import Sender, SendReport
 from waypost.settings import CourierSettings
 from waypost.telemetry.log import logger
@@ -42,7 +42,7 @@ _LANES_SHOWN_MAX = 200
 _GONE = 410
 _LOOK_AHEAD = 64  # postbacks taken in a cycle beyond what there is room for, to find other lanes
 # Names of their own: to find an enum's member takes long, and this is done for each send.
-_DELIVERED, _RETRY, _QUEUED = SendResult.DELIVERED, SendResult.RETRY, ItemState.QUEUED
+_DELIVERED, _RETRY = SendResult.DELIVERED, SendResult.RETRY
 _LIVE, _RESEND = Rank.LIVE, Rank.RESEND
 _STOPS = frozenset({"fenced", "store_out_of_order", "store_corrupt", "wire_version"})  # trying again cannot help
 
@@ -236,6 +236,7 @@ class Courier:
             return
         now_ms = self._clock.now_ms()
         frames = [*(one.frame for one in landed), *aside]
+        self._lanes.check()  # who has slept through another's taking over writes nothing
         start = self._journal.append(frames, at_ms=now_ms, watermark_ms=self._watermark_ms(now_ms))
         self._last_append_ms = self._clock.monotonic_ms()
         self._landed, self._aside = [], []
@@ -287,11 +288,10 @@ class Courier:
                 if self._keeps_unreadable:
                     self._set_aside(seq, getattr(frame, "raw", b""), getattr(frame, "why", "no postback"))
                 continue
-            due_ms = frame.due_ms if frame.due_ms > now_ms else 0
-            rank = _RESEND if frame.job else _LIVE
-            taken.append(LaneItem(seq, frame.lane, frame.id, _QUEUED, 0, due_ms, 0, raw, False, rank))
-            if due_ms or rank:
-                self._delayed.append((frame.lane, due_ms, rank))
+            item = new_item(seq, frame, raw, now_ms)
+            taken.append(item)
+            if item.due_ms or item.rank:
+                self._delayed.append((frame.lane, item.due_ms, item.rank))
             else:
                 wanted -= add(seq, frame, share)
         batch.taken_end, batch.taken = reader.position, taken

@@ -66,21 +66,21 @@ class Dispatch:
                 reason = _reason(item, post)
                 repeats += shown > 1
             first_ms = post.first_ms or item.first_ms or at_ms
-            seq = item.seq
+            seq, policy = item.seq, policy_of(post.lane)
+            own = policy.delivery.headers
             try:
                 if type(item) is Bundle:
                     posts = [one.post for one in item.items]
                     rendered = self._renderer.render_batch(
-                        posts, attempt=shown, reason=reason, first_ms=first_ms, at_ms=at_ms
+                        posts, attempt=shown, reason=reason, first_ms=first_ms, at_ms=at_ms, own=own
                     )
                 else:
-                    rendered = render(post, attempt=shown, reason=reason, first_ms=first_ms, at_ms=at_ms)
+                    rendered = render(post, attempt=shown, reason=reason, first_ms=first_ms, at_ms=at_ms, own=own)
             except WaypostError as error:
                 flights[seq] = Flight(lane, item, attempt, reason, at_ms, "", "")
                 failed.append(_not_sent(seq, error))
                 continue
             method, url, rule = rendered.method, rendered.url, rendered.rule
-            policy = policy_of(post.lane)
             if rule.is_plain:
                 flights[seq] = Flight(lane, item, attempt, reason, at_ms, method, url)
                 connect_ms, total_ms = policy.connect_timeout_ms, policy.total_timeout_ms

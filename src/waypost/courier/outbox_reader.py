@@ -11,14 +11,25 @@ from waypost.errors import WaypostError
 from waypost.model.frames import PostbackOut
 from waypost.model.wire import Decoded, decode_block, split_block
 from waypost.ports.feed import Block, Feed, Positions
+from waypost.ports.lanes import ItemState, LaneItem, Rank
+
+_FAR = 1 << 62  # beyond every place
+_QUEUED, _LIVE, _RESEND = ItemState.QUEUED, Rank.LIVE, Rank.RESEND  # looked up beforehand: it takes long
 
 
 class OutboxReader:
-    """`name` is the reader's, under which its position is published."""
+    """`name` is the reader's, under which its position is published; nothing is read from `until` on."""
 
     def __init__(
-        self, outbox: Feed, owns: Callable[[int], bool], positions: Positions, name: str, take_max: int
+        self,
+        outbox: Feed,
+        owns: Callable[[int], bool],
+        positions: Positions,
+        name: str,
+        take_max: int,
+        until: int = _FAR,
     ) -> None:
+        self._until = until
         self._outbox, self._owns, self._positions, self._name, self._take_max = outbox, owns, positions, name, take_max
         self._inbox: deque[tuple[int, Decoded, bytes]] = deque()
         self._ahead: dict[int, int] = {}  # how many of each lane's are in the inbox
@@ -47,7 +58,7 @@ class OutboxReader:
             for block in blocks:
                 frames = zip(decode_block(block.data, block.count), _split(block), strict=True)
                 for seq, (frame, raw) in enumerate(frames, block.first):
-                    if seq >= self.position:
+                    if self.position <= seq < self._until:
                         self._inbox.append((seq, frame, raw))
                         if isinstance(frame, PostbackOut) and self._owns(frame.lane):
                             self._ahead[frame.lane] = self._ahead.get(frame.lane, 0) + 1
@@ -77,6 +88,14 @@ class OutboxReader:
         while self._block_ends and self._block_ends[0] <= committed:
             self._boundary = self._block_ends.popleft()
         self._positions.publish(self._name, self._outbox.name, self._boundary)
+
+
+def new_item(seq: int, post: PostbackOut, raw: bytes, now_ms: int) -> LaneItem:
+    """How a postback that is taken from the outbox stands in its lane."""
+    due_ms = post.due_ms if post.due_ms > now_ms else 0
+    return LaneItem(
+        seq, post.lane, post.id, _QUEUED, 0, due_ms, 0, raw, rank=_RESEND if post.job else _LIVE, key=post.key
+    )
 
 
 def _split(block: Block) -> list[bytes]:

@@ -19,10 +19,11 @@ def render_of(renderer: Renderer) -> Callable[[PostbackOut], Rehearsed]:
         try:
             first = AttemptReason.CORRECTION if out.corrects else AttemptReason.FIRST
             at_ms = out.created_ms
+            own = renderer.own_of(out)
             if out.batched:
-                rendered = renderer.render_batch([out], attempt=1, reason=first, first_ms=at_ms)
+                rendered = renderer.render_batch([out], attempt=1, reason=first, first_ms=at_ms, own=own)
             else:
-                rendered = renderer.render(out, attempt=1, reason=first, first_ms=at_ms)
+                rendered = renderer.render(out, attempt=1, reason=first, first_ms=at_ms, own=own)
         except WaypostError as error:
             return Rehearsed("", "", (), "", f"{error.code}: {error.detail}")
         body = rendered.body.decode("utf-8", "replace")

@@ -8,7 +8,6 @@ what an attempt has only (`Where.ATTEMPT` in `macros/names.py`), so a value that
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ from waypost.catalog.model import Batch, PostbackRule, Success
 from waypost.catalog.templates import body_position
 from waypost.catalog.view import CatalogView
 from waypost.courier.authentication import Proof, Request, Signer
+from waypost.courier.own_headers import IdHeaders, OwnHeaders, id_headers
 from waypost.courier.secrets import Secrets
 from waypost.errors import WaypostError
 from waypost.macros.names import MACROS, Where
@@ -30,7 +30,6 @@ _TEMPLATES_MAX = 20_000
 _VIEWS_MAX = 8
 _ATTEMPT_NAMES = frozenset(row.name for row in MACROS.values() if Where.ATTEMPT in row.where)
 _BATCH_BYTES_MAX = 8 << 20
-_FIRST_ATTEMPT = ("Waypost-Attempt", "1")
 
 _url = re.compile(r"https?://(?:[!-.0->A-~]*+@)?(?:\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._~%-]+)(?::[0-9]{1,5})?(?:[/?#][!-~]*)?").fullmatch  # fmt: skip  # noqa: E501
 _secret = re.compile(r"(?<=://)[^/?#@]*@").sub
@@ -61,11 +60,12 @@ class CompiledRule(NamedTuple):
     secrets: tuple[str, ...]  # that its templates refer to
     is_plain: bool
     context: Context  # secrets, and the rates of the rule's catalog
+    id_headers: IdHeaders
 
 
 class Rendered(msgspec.Struct, frozen=True, gc=False):
-    """What is sent, but for timeouts and token. `shown` is the URL without secrets; `ids` are what an answer may call
-    the items of a batch."""
+    """What is sent, but for timeouts and token. `id` is the postback's or the batch's; `shown` is the URL without
+    secrets; `ids` are what an answer may call the items of a batch."""
 
     method: str
     url: str
@@ -73,6 +73,7 @@ class Rendered(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     rule: CompiledRule
     shown: str
+    id: str
     ids: tuple[str, ...] = ()
 
 
@@ -85,12 +86,20 @@ class Renderer:
         self._contexts: dict[int, Context] = {}
         self._rules: OrderedDict[tuple[int, int, int], CompiledRule] = OrderedDict()
         self._views: dict[int, CatalogView] = {}
-        self._begun = (-1, ("Waypost-First-Attempt", ""))  # that header, for the time before it
+        self._own_headers = OwnHeaders()
 
     def render(
-        self, out: PostbackOut, *, attempt: int, reason: AttemptReason, first_ms: int, at_ms: int = 0
+        self,
+        out: PostbackOut,
+        *,
+        attempt: int,
+        reason: AttemptReason,
+        first_ms: int,
+        at_ms: int = 0,
+        own: str = "all",
     ) -> Rendered:
-        """The request of attempt number `attempt`, begun at `at_ms`; `first_ms` is when the first one was begun.
+        """The request of attempt number `attempt`, begun at `at_ms`; `first_ms` is when the first one was begun; `own`
+        is which of Waypost's own headers the partner gets.
 
         Raises WaypostError `template_missing`, `render_failed`, `render_bad_url` or `render_bad_header`.
         """
@@ -98,9 +107,9 @@ class Renderer:
         values = out.values
         if rule.per_attempt:
             values = _with_id(out, _of_attempt(attempt, reason, first_ms, at_ms))
-        headers = self._own_headers(out.id, out.test, attempt, reason, first_ms)
-        if out.corrects:
-            headers.append(("Waypost-Corrects", out.corrects))
+        headers = self._own_headers.of(
+            out.id, out, rule.id_headers, own, attempt=attempt, reason=reason, first_ms=first_ms
+        )
         try:
             url = rule.url.render(values, rule.context)
             if rule.headers:
@@ -111,10 +120,17 @@ class Renderer:
             raise _render_error(error) from error
         if not _url(url):
             raise WaypostError("render_bad_url", f"{shown[:200]!r} is no http or https URL", place=out.id)
-        return Rendered(rule.method, url, headers, body, rule, shown)
+        return Rendered(rule.method, url, headers, body, rule, shown, out.id)
 
     def render_batch(
-        self, outs: Sequence[PostbackOut], *, attempt: int, reason: AttemptReason, first_ms: int, at_ms: int = 0
+        self,
+        outs: Sequence[PostbackOut],
+        *,
+        attempt: int,
+        reason: AttemptReason,
+        first_ms: int,
+        at_ms: int = 0,
+        own: str = "all",
     ) -> Rendered:
         """One request for postbacks of the same rule, of which this is attempt number `attempt`. Raises as above."""
         first = outs[0]
@@ -124,8 +140,10 @@ class Renderer:
             raise WaypostError("template_missing", "the rule has no batch", place=first.id)
         context = rule.context
         common = _of_attempt(attempt, reason, first_ms, at_ms)
-        headers = self._own_headers(batch_id([out.id for out in outs]), first.test, attempt, reason, first_ms)
-        headers.append(("Waypost-Batch", str(len(outs))))
+        id = batch_id([out.id for out in outs])
+        headers = self._own_headers.of(
+            id, first, rule.id_headers, own, attempt=attempt, reason=reason, first_ms=first_ms, count=len(outs)
+        )
         items: list[str] = []
         ids: list[str] = []
         try:
@@ -143,7 +161,12 @@ class Renderer:
         if not _url(url) or len(body) > _BATCH_BYTES_MAX:
             why = f"{shown[:200]!r} is no http or https URL" if not _url(url) else f"the batch has {len(body)} bytes"
             raise WaypostError("render_bad_url" if not _url(url) else "render_failed", why, place=first.id)
-        return Rendered(rule.method, url, headers, body, rule, shown, tuple(ids))
+        return Rendered(rule.method, url, headers, body, rule, shown, id, tuple(ids))
+
+    def own_of(self, out: PostbackOut) -> str:
+        """Which of Waypost's own headers the partner gets by the postback's own catalog version."""
+        partner = self._view(out.catalog).partner(out.partner)
+        return partner.delivery.headers if partner is not None else "all"
 
     def batch_of(self, out: PostbackOut) -> tuple[int, int]:
         """How many postbacks of this one's rule share a request at most, and how long one waits for the others."""
@@ -156,8 +179,7 @@ class Renderer:
     def prove(self, rendered: Rendered, out: PostbackOut, secrets: Secrets, now_ms: int, token: str) -> Proof:
         """What proves who sends it; `token` is OAuth's, or empty. Raises `auth_secret` or `render_failed`."""
         assert rendered.rule.signer is not None
-        name = dict(rendered.headers)["Waypost-Id"]
-        request = Request(name, rendered.method, rendered.url, rendered.body)
+        request = Request(rendered.id, rendered.method, rendered.url, rendered.body)
         try:
             return rendered.rule.signer.prove(request, out.values, secrets, now_ms, token)
         except WaypostError as error:
@@ -171,20 +193,6 @@ class Renderer:
             if "\r" in value or "\n" in value or "\0" in value:
                 raise WaypostError("render_bad_header", f"header {name}", place=place)
             headers.append((name, value))
-
-    def _own_headers(
-        self, id: str, is_test: bool, attempt: int, reason: AttemptReason, first_ms: int
-    ) -> list[tuple[str, str]]:
-        if self._begun[0] != first_ms:
-            self._begun = (first_ms, ("Waypost-First-Attempt", time_text(first_ms)))
-        headers = [("Waypost-Id", id), _FIRST_ATTEMPT, self._begun[1]]
-        if attempt > 1:
-            headers[1] = ("Waypost-Attempt", str(attempt))
-            headers.append(("Waypost-Repeat", "1"))
-            headers.append(("Waypost-Repeat-Reason", reason.value))
-        if is_test:
-            headers.append(("Waypost-Test", "1"))
-        return headers
 
     def _rule(self, out: PostbackOut) -> CompiledRule:
         key = (out.catalog, out.partner, out.rule)
@@ -295,6 +303,7 @@ def _compiled(rule: PostbackRule, context: Context) -> CompiledRule:
         secrets,
         is_plain,
         context,
+        id_headers(rule.method, rule.headers, signs_webhooks=bool(rule.auth.webhooks)),
     )
 
 
@@ -306,11 +315,6 @@ def _compiled_batch(batch: Batch, position: Position, place: str, missing: Missi
         compile_applied(batch.tail, position=position, place=place),
         compile_applied(batch.id_text, position=Position.RAW, place=place),
     )
-
-
-def time_text(ms: int) -> str:
-    """A Unix time in milliseconds as RFC 3339 in UTC, e.g. `2026-01-31T23:59:59.250Z`."""
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def redacted(url: str) -> str:

@@ -1,11 +1,13 @@
 """Group commit: the frames of all requests that wait go into one append, and only then are they answered.
 
 Owns: the order of answers, the batches that wait, and the one thread that uses the journal. The loop fills a batch
-while the thread has the last one at the disk, so a batch is as large as the disk is slow, and nobody waits for
-company. Never answers a call before its frame is durable (law 1), never lets an answer overtake an earlier one of the
-same connection, and never lets anybody wait longer than `commit_wait_max_ms`: then it answers without the disk.
+while the thread has the last one at the disk, so a batch is as large as the disk is slow, and nobody waits for company
+but that of requests which have been read already. Never answers a call before its frame is durable (law 1), never lets
+an answer overtake an earlier one of the same connection, and never lets anybody wait longer than `commit_wait_max_ms`:
+then it answers without the disk.
 
 Why a thread: docs/decisions/0002-group-commit.md. What a failing or hanging disk means: 0016-journal-under-stress.md.
+Why gathering: 0037-a-turn-at-once.md.
 """
 
 import asyncio
@@ -25,6 +27,7 @@ from waypost.telemetry.stats import Stats
 
 _LOOKS_PER_WAIT = 8  # how often within the longest wait it is looked whether somebody has waited that long
 STALLED = "journal_stalled"
+GATHER_MS = 1.0  # how long a batch may grow by what has been read already before its commit begins
 
 Fallback: TypeAlias = Callable[[str], bytes]
 """What to answer instead if the frame could not be made durable; takes the error's code."""
@@ -67,7 +70,17 @@ class Batch:
 class GroupCommit:
     """All methods but the thread's own are called on the loop."""
 
-    def __init__(self, journal: Journal, time: DoorTime, clock: Clock, stats: Stats, settings: DoorSettings) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        time: DoorTime,
+        clock: Clock,
+        stats: Stats,
+        settings: DoorSettings,
+        has_more: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`has_more` says whether requests have been read that nobody has looked at yet."""
+        self._has_more = has_more
         self._journal = journal
         self._time = time
         self._clock = clock
@@ -117,6 +130,11 @@ class GroupCommit:
         return self.pending >= self._pending_max or self.pending_bytes >= self._pending_bytes_max or self._is_stalled
 
     @property
+    def room(self) -> int:
+        """How many further frames may wait."""
+        return 0 if self.is_full else self._pending_max - self.pending
+
+    @property
     def is_idle(self) -> bool:
         """Whether no answer waits."""
         return not (self._is_busy or self._open.answers or self._full)
@@ -149,15 +167,27 @@ class GroupCommit:
         if not self._is_busy:
             self._begin_soon()
 
+    def add_calls(self, frames: Sequence[bytes], answers: Sequence[tuple[Waiting, bytes, Fallback]]) -> None:
+        """`add` for many calls, each with a frame and an answer of its own."""
+        batch = self._open
+        if not batch.answers:
+            batch.waits_since_ms = self._clock.monotonic_ms()
+        batch.answers += answers
+        self._add_frames(frames)
+
     def add_many(self, waiting: Waiting, frames: Sequence[bytes], response: bytes, fallback: Fallback) -> None:
         """`response` is due when all of these calls' `frames` are durable, in one commit; or `fallback`'s."""
         batch = self._open
         if not batch.answers:
             batch.waits_since_ms = self._clock.monotonic_ms()
-        size = sum(map(len, frames))
-        batch.frames.extend(frames)
-        batch.size += size
         batch.answers.append((waiting, response, fallback))
+        self._add_frames(frames)
+
+    def _add_frames(self, frames: Sequence[bytes]) -> None:
+        batch = self._open
+        size = sum(map(len, frames))
+        batch.frames += frames
+        batch.size += size
         self.pending += len(frames)
         self.pending_bytes += size
         if len(batch.frames) >= self._frames_max or batch.size >= self._bytes_max:
@@ -213,11 +243,17 @@ class GroupCommit:
         self._loop.call_soon(self._begin)
 
     def _begin(self) -> None:
+        assert self._loop is not None
+        self._running = None
+        self._busy_since_ms = 0.0
         if not self._full:
-            if not self._open.answers:
+            batch = self._open
+            if not batch.answers:
                 self._is_busy = False
-                self._running = None
-                self._busy_since_ms = 0.0
+                return
+            # What has been read already shall share the commit too: a commit costs as much as several calls.
+            if self._has_more() and self._clock.monotonic_ms() - batch.waits_since_ms < GATHER_MS:
+                self._loop.call_soon(self._begin)
                 return
             self._close_batch()
         batch = self._full.popleft()

@@ -132,7 +132,7 @@ class Door:
         self._last_commits = 0.0
         time = DoorTime(clock, number, journal.last_ms + 1)
         self.answers = Answers(self.settings.retry_after_s, clock.now_ms() / 1000)
-        self.commit = GroupCommit(journal, time, clock, stats, self.settings)
+        self.commit = GroupCommit(journal, time, clock, stats, self.settings, has_more=lambda: not self.inbox.is_empty)
         self._refusals = RefusalLog(refusals_file, self.settings.refusals_max, clock, self._is_secret)
         self._touches = Touches(
             time=time,
@@ -203,7 +203,7 @@ class Door:
             for name in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(name, self._stopping.set)
         self.commit.start(loop)
-        self.inbox.start(loop)
+        self.inbox.start(loop, self._routes.take_calls)
         self._refusals.start()
         await self._look_for_catalog()
         await self._look_around()

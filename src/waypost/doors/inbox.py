@@ -2,23 +2,23 @@
 
 Between two reads lie system calls, after which the interpreter finds its caches cold; requests that are handled one
 after the other cost less, and so do the steps of one kind: all heads are looked at, and then all requests handled.
-Measured: docs/decisions/0015-known-heads.md, 0028-a-click-in-few-steps.md.
+Measured: docs/decisions/0015-known-heads.md, 0028-a-click-in-few-steps.md, 0037-a-turn-at-once.md.
 
 Owns: the pieces of the turn, in the order in which they came. Reads and writes nothing else. Never holds more than
-small pieces, and none beyond the turn.
+small pieces, and none beyond the turn. Of each connection all is handled in its order.
 """
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from waypost.telemetry.log import logger
 
 PIECE_BYTES_MAX = 4096  # a larger piece is not kept waiting: all is taken in at once
 
 
-Head: TypeAlias = tuple[bytes, dict[bytes, bytes]]
-"""Target and headers of a request without a body."""
+Head: TypeAlias = tuple[bytes, dict[bytes, bytes], bool]
+"""Target and headers of a GET without a body, and whether one of the headers may decide what becomes of a call."""
 
 
 class Taker(Protocol):
@@ -35,19 +35,34 @@ class Taker(Protocol):
         """Ends the connection."""
 
 
+Piece: TypeAlias = tuple[Any, bytes, Head | None]
+"""What a connection (a `Taker`) has read, and the request that was found in it."""
+
+TakeAtOnce: TypeAlias = Callable[[list[Piece]], list[Piece]]
+"""Takes what it can of a turn's pieces, all of it at once, and answers the others in their order: of a connection, all
+from the first that it does not take. What it raises, it raises before it has taken any."""
+
+
 class Inbox:
     """`put` is called for each read, `empty` at the end of the turn and before anything that ends a connection."""
 
-    __slots__ = ("_log", "_loop", "_pieces")
+    __slots__ = ("_log", "_loop", "_pieces", "_take_at_once")
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._take_at_once: TakeAtOnce = _nothing
         self._pieces: list[tuple[Taker, bytes]] = []
         self._log = logger("doors")
 
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+    def start(self, loop: asyncio.AbstractEventLoop, take_at_once: TakeAtOnce | None = None) -> None:
         """Names the loop whose turns these are."""
         self._loop = loop
+        self._take_at_once = take_at_once or _nothing
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all that was read is handled."""
+        return not self._pieces
 
     def put(self, taker: Taker, data: bytes) -> None:
         """Takes a piece; a large one empties the inbox, so that its bound is small pieces."""
@@ -60,12 +75,20 @@ class Inbox:
             self._loop.call_soon(self.empty)
 
     def empty(self) -> None:
-        """Hands each piece to its connection."""
-        pieces, self._pieces = self._pieces, []
-        heads = [taker.look(data) for taker, data in pieces]
-        for (taker, data), head in zip(pieces, heads, strict=True):
+        """Hands on all pieces."""
+        taken, self._pieces = self._pieces, []
+        pieces: list[Piece] = [(taker, data, taker.look(data)) for taker, data in taken]
+        try:
+            pieces = self._take_at_once(pieces)
+        except Exception:  # a mistake of ours: one by one it may cost one connection, not all
+            self._log.exception("take_at_once_failed")
+        for taker, data, head in pieces:
             try:
                 taker.take(data, head)
             except Exception:  # a mistake of ours: costs this connection, not the others
                 self._log.exception("take_failed")
                 taker.abort()
+
+
+def _nothing(pieces: list[Piece]) -> list[Piece]:
+    return pieces

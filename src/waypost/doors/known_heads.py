@@ -10,7 +10,7 @@ Owns: the memo, which is the door's and bounded. Reads and writes nothing else. 
 one behind which the connection is closed.
 """
 
-from waypost.doors.known_lines import KnownLines
+from waypost.doors.known_lines import ASKING, KnownLines
 
 HEADS_MAX = 512
 REQUEST_BYTES_MAX = 2048  # a longer request is parsed
@@ -25,15 +25,15 @@ class KnownHeads:
     __slots__ = ("_found", "_heads", "_is_open", "_lines", "_read", "_request_bytes_max")
 
     def __init__(self, url_bytes_max: int, headers_bytes_max: int = REQUEST_BYTES_MAX) -> None:
-        self._heads: dict[bytes, dict[bytes, bytes]] = {}
+        self._heads: dict[bytes, tuple[dict[bytes, bytes], bool]] = {}
         self._found = self._heads.get
         self._lines = KnownLines()
         self._read = self._lines.read
         self._request_bytes_max = min(REQUEST_BYTES_MAX, url_bytes_max, headers_bytes_max)
         self._is_open = True
 
-    def find(self, data: bytes) -> tuple[bytes, dict[bytes, bytes]] | None:
-        """Target and headers of the one request that `data` is, if the parser need not be asked."""
+    def find(self, data: bytes) -> tuple[bytes, dict[bytes, bytes], bool] | None:
+        """See `inbox.Head`: of the one request that `data` is, if the parser need not be asked."""
         if len(data) > self._request_bytes_max:
             return None
         parts = data.split(b" ", 2)
@@ -42,15 +42,16 @@ class KnownHeads:
         method, target, rest = parts
         if method != b"GET" or target[:1] != b"/" or target.translate(None, PLAIN):
             return None
-        headers = self._found(rest)
-        if headers is None:
+        found = self._found(rest)
+        if found is None:
             read = self._read(rest)
             if read is None:
                 return None
             headers, are_known = read
             if are_known:
                 self._remember(rest, headers)
-        return target, headers
+            return target, headers, not ASKING.isdisjoint(headers)
+        return target, found[0], found[1]
 
     def keep(self, data: bytes, headers: dict[bytes, bytes]) -> None:
         """`data` was exactly one GET without a body, and its connection stays open behind it."""
@@ -64,7 +65,7 @@ class KnownHeads:
     def _remember(self, rest: bytes, headers: dict[bytes, bytes]) -> None:
         if len(self._heads) >= HEADS_MAX:
             self._heads.clear()
-        self._heads[rest] = headers
+        self._heads[rest] = headers, not ASKING.isdisjoint(headers)
 
     def forget(self, also: frozenset[bytes]) -> None:
         """Forgets all: these headers are wanted from now on beside those that always are."""

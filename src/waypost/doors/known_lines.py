@@ -45,6 +45,9 @@ WANTED = _SHARED | frozenset(
         b"webhook-signature",
     )
 )
+ASKING = frozenset(  # that decide what becomes of a call
+    (b"authorization", b"content-type", b"idempotency-key", b"waypost-test", b"waypost-token")
+)
 _OWN = frozenset(  # not wanted, and another with each visitor or request
     (b"cookie", b"x-request-id", b"x-correlation-id", b"traceparent", b"x-real-ip", b"cf-connecting-ip", b"cf-ray")
 )

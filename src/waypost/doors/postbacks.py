@@ -13,6 +13,7 @@ from urllib.parse import unquote_plus
 from waypost.doors.answers import CLOSE, KEEP, KEEP_1_0, Answers
 from waypost.doors.commit import GroupCommit
 from waypost.doors.door_time import DoorTime
+from waypost.doors.inbox import Piece
 from waypost.doors.protocol import Connection
 from waypost.doors.shelf import Shelf
 from waypost.model.frames import Auth, PostbackIn
@@ -24,12 +25,11 @@ from waypost.stages.signing import STANDARD_WEBHOOKS
 from waypost.telemetry.stats import Stats
 
 CONTENT_TYPE_CHARS_MAX = 128
+_PLAIN_PATH = b"/postback?"
 _METHODS = {b"GET": "GET", b"POST": "POST"}
 _RETURN = b"return="
 _BY_TOKEN = Auth.TOKEN  # looking an enum's member up costs as much as a call
 _KEY = b"idempotency_key="
-# headers that decide
-_ASKING = frozenset((b"authorization", b"content-type", b"idempotency-key", b"waypost-test", b"waypost-token"))
 
 
 class Postbacks:
@@ -55,48 +55,61 @@ class Postbacks:
         self._stats = stats
         self._fallbacks = tuple(partial(self._unavailable, mode) for mode in (KEEP, CLOSE, KEEP_1_0))
 
-    def take_plain(self, connection: Connection, shelf: Shelf | None, query: bytes) -> bool:
-        """Takes a GET whose token in the query is known and is all that is asked for: `take` in short, for nearly every
-        call of a door is such a one. False, and nothing has happened, if it is another."""
-        if (
-            shelf is None
-            or connection.method != b"GET"
-            or connection.body
-            or not _ASKING.isdisjoint(connection.headers)
-        ):
-            return False
-        caller = shelf.callers.get(plain_token(query))
-        if caller is None or caller.gate is not None or caller.auth is not _BY_TOKEN:
-            return False
-        commit = self._commit
-        # `find` and not `in`, which first makes an exception for bytes
-        if query.find(_RETURN) >= 0 or query.find(b"#") >= 0 or query.find(_KEY) >= 0 or commit.is_full:
-            return False
-        connection.is_known = True
-        receipt = self._time.next_receipt()
-        frame = encode_frame(
-            PostbackIn(
-                receipt,
-                receipt >> 22,
-                self._time.door,
-                caller.partition,
-                caller.advertiser,
-                _BY_TOKEN,
-                shelf.version,
-                "GET",
-                query,
-                b"",
-                "",
-                connection.address,
-                False,
-                caller.offer,
+    def take_plain(self, shelf: Shelf, pieces: list[Piece]) -> list[Piece]:
+        """Takes the GETs whose token in the query is known and is all that is asked for: `take` in short, and kind by
+        kind, for nearly every call of a door is such a one. See `inbox.TakeAtOnce`."""
+        left: list[Piece] = []
+        behind: set[Connection] = set()  # the connections of those
+        calls: list[tuple[Connection, Caller, bytes, str]] = []
+        room = self._commit.room
+        callers = shelf.callers
+        for piece in pieces:
+            connection, _, head = piece
+            if head is not None and head[0][:10] == _PLAIN_PATH:
+                target, headers, is_asking = head
+                query = target[10:]
+                caller = callers.get(plain_token(query))
+                if (
+                    caller is not None
+                    and caller.auth is _BY_TOKEN
+                    and caller.gate is None
+                    and not is_asking
+                    and query.find(_RETURN) < 0  # `find` and not `in`, which first makes an exception for bytes
+                    and query.find(_KEY) < 0
+                    and not connection.in_request
+                    and not connection.is_closing
+                    and connection not in behind
+                    and len(calls) < room
+                ):
+                    address = connection.origin(headers) if connection.is_proxy else connection.peer
+                    calls.append((connection, caller, query, address))
+                    continue
+            left.append(piece)
+            behind.add(connection)
+        if calls:
+            self._commit_plain(shelf, calls)
+        return left
+
+    def _commit_plain(self, shelf: Shelf, calls: list[tuple[Connection, Caller, bytes, str]]) -> None:
+        receipts = self._time.receipts(len(calls))
+        door, version = self._time.door, shelf.version
+        frames = [
+            encode_frame(
+                PostbackIn(
+                    receipt, receipt >> 22, door, caller.partition, caller.advertiser, _BY_TOKEN, version, "GET",
+                    query, b"", "", address, False, caller.offer,
+                )
             )
-        )
-        mode = connection.mode
-        connection.wait()
-        response = self._answers.accepted[caller.answer][mode] % receipt
-        commit.add(connection, frame, response, self._fallbacks[mode], False)
-        return True
+            for (_, caller, query, address), receipt in zip(calls, receipts, strict=True)
+        ]  # fmt: skip
+        accepted, fallback = self._answers.accepted, self._fallbacks[KEEP]
+        answers = [
+            (connection, accepted[caller.answer][KEEP] % receipt, fallback)
+            for (connection, caller, _, _), receipt in zip(calls, receipts, strict=True)
+        ]
+        for connection, _, _, _ in calls:
+            connection.wait_for_call()
+        self._commit.add_calls(frames, answers)
 
     def take(
         self, connection: Connection, shelf: Shelf, path: bytes, path_token: bytes, query: bytes, *, test: bool

@@ -79,7 +79,6 @@ class Connection(asyncio.Protocol):
         "_is_half_closed",
         "_is_large",
         "_is_paused",
-        "_is_proxy",
         "_kept_headers",
         "_owner",
         "_parser",
@@ -93,6 +92,7 @@ class Connection(asyncio.Protocol):
         "is_closing",
         "is_head_done",
         "is_known",
+        "is_proxy",
         "look",
         "method",
         "mode",
@@ -111,7 +111,7 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.peer = self.address = address
         self.is_known = False  # a call on it had a right token
-        self._is_proxy = False
+        self.is_proxy = False
         self.url = b""
         self.body = b""
         self._body_bytes = 0
@@ -143,7 +143,7 @@ class Connection(asyncio.Protocol):
             peer = transport.get_extra_info("peername")
             self.peer = self.address = plain_address(peer[0]) if isinstance(peer, tuple) else ""
         owner = self._owner
-        self._is_proxy = owner.proxies.trusts(self.peer)
+        self.is_proxy = owner.proxies.trusts(self.peer)
         self.began_ms = owner.tick_ms
         owner.connections.add(self)
         if len(owner.connections) > owner.settings.connections_max:
@@ -152,7 +152,7 @@ class Connection(asyncio.Protocol):
             else:
                 owner.note_unreadable(self, "too_many_connections", b"")
                 self.refuse("too_many_connections")
-        elif not self._is_proxy and not owner.limits.admits(self, self.peer):
+        elif not self.is_proxy and not owner.limits.admits(self, self.peer):
             owner.note_unreadable(self, "too_many_from_address", b"")
             self.refuse("too_many_from_address")
 
@@ -194,11 +194,11 @@ class Connection(asyncio.Protocol):
             self._parse(data)
             return
         own = self.headers
-        self.url, self.headers = head
+        self.url, self.headers, _ = head
         self.method = b"GET"
         self.mode = KEEP
-        if self._is_proxy:
-            self._find_origin()
+        if self.is_proxy:
+            self.address = self.origin(self.headers)
         try:
             self._owner.handle(self)
         except Exception as error:
@@ -300,8 +300,8 @@ class Connection(asyncio.Protocol):
             # Who did not ask for it may be sending the next request already: that must not cost him this answer.
             self._is_deaf = parser.should_keep_alive()
         self.mode = mode
-        if self._is_proxy:
-            self._find_origin()
+        if self.is_proxy:
+            self.address = self.origin(self.headers)
         pending = self.pending
         try:
             owner.handle(self)
@@ -327,6 +327,19 @@ class Connection(asyncio.Protocol):
 
     def wait(self) -> None:
         """Called with each `commit.add`: one more answer waits."""
+        self.pending += 1
+        if self.pending == PIPELINED_MAX:
+            self._pause(True)
+
+    def origin(self, headers: dict[bytes, bytes]) -> str:
+        """The address of who sent a request with these headers through this named proxy."""
+        told = headers.get(self._owner.proxies.header)
+        return self.peer if told is None else self._owner.proxies.origin(self.peer, told)
+
+    def wait_for_call(self) -> None:
+        """`wait`, of a call that did not pass through this connection's fields and had a right token."""
+        self.is_known = True
+        self.began_ms = self._owner.tick_ms
         self.pending += 1
         if self.pending == PIPELINED_MAX:
             self._pause(True)
@@ -381,11 +394,6 @@ class Connection(asyncio.Protocol):
         return "idle" if waited_ms > idle_ms else ""
 
     # --- within --------------------------------------------------------------------------------------
-
-    def _find_origin(self) -> None:
-        proxies = self._owner.proxies
-        told = self.headers.get(proxies.header)
-        self.address = self.peer if told is None else proxies.origin(self.peer, told)
 
     def _crashed(self, error: Exception) -> None:
         self._owner.note_crash(self, error)

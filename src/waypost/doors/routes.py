@@ -12,6 +12,7 @@ from waypost.doors.answers import Answers
 from waypost.doors.batches import LINES, Batches
 from waypost.doors.clicks import Clicks
 from waypost.doors.impressions import Impressions
+from waypost.doors.inbox import Piece
 from waypost.doors.limits import Limits
 from waypost.doors.pages import Pages
 from waypost.doors.postbacks import Postbacks
@@ -90,8 +91,6 @@ class Routes:
             self.refuse(connection, "unknown_host")
             return
         url = connection.url
-        if url[:10] == b"/postback?" and self._postbacks.take_plain(connection, self.shelf, url[10:]):
-            return
         if url[:3] == b"/c/" and shelf is not None and self._take_plain_click(connection, shelf, url[3:]):
             return
         if url[:1] != b"/":
@@ -113,6 +112,13 @@ class Routes:
             self._answer_health(connection)
         elif not self._own_file(connection, path, query):
             self._other(connection, path, query)
+
+    def take_calls(self, pieces: list[Piece]) -> list[Piece]:
+        """Takes the plain calls among what came in a turn; see `inbox.TakeAtOnce`."""
+        shelf = self.shelf
+        if shelf is None or shelf.hosts.has_inactive:
+            return pieces
+        return self._postbacks.take_plain(shelf, pieces)
 
     def _take_plain_click(self, connection: Connection, shelf: Shelf, rest: bytes) -> bool:
         """The short way of most clicks: a GET of a link that is known and leads somewhere, no test, and no limit."""

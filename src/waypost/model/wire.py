@@ -5,7 +5,7 @@ that starts with its struct's tag. A door encodes each frame once and joins; a r
 Never drops a frame: what this release cannot decode comes back as an `Unreadable` with its bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -32,9 +32,8 @@ class Unreadable(msgspec.Struct):
 Decoded: TypeAlias = AnyFrame | Unreadable
 
 
-def encode_frame(frame: Frame) -> bytes:
-    """One frame's bytes, to be joined into a block."""
-    return _encoder.encode(frame)
+encode_frame: Callable[[Frame], bytes] = _encoder.encode
+"""One frame's bytes, to be joined into a block."""
 
 
 def decode_frame(data: bytes) -> AnyFrame:

@@ -145,6 +145,10 @@ class Lanes(Protocol):
     def fence(self) -> int:
         """This owner's fencing number; a write under an older one raises WaypostError `fenced`."""
 
+    def check(self) -> None:
+        """Raises WaypostError `fenced` if another owns the shard by now: for what is to be written elsewhere on its
+        behalf. `apply` checks by itself."""
+
     def apply(self, batch: LaneBatch) -> None:
         """One transaction, in the order taken, outcomes, intents, the rest; durable on return.
 

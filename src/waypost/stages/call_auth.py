@@ -21,6 +21,7 @@ TOKEN = b"token"
 FORM = "application/x-www-form-urlencoded"
 PARAMETERS_MAX = 200  # of query and form body; further ones are not looked at
 _MARK = TOKEN + b"="
+_MARK_BYTES = len(_MARK)
 _NAMED = "advertiser"  # the parameter that names who signed; the header is Waypost-Advertiser
 _BEARER = b"bearer "
 
@@ -75,7 +76,7 @@ def plain_token(query: bytes) -> bytes:
         at = query.find(_MARK, at + 1)
     if at < 0:
         return b""
-    start = at + len(_MARK)
+    start = at + _MARK_BYTES
     end = query.find(b"&", start)
     return query[start:] if end < 0 else query[start:end]
 

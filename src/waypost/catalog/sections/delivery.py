@@ -28,6 +28,7 @@ RATE_MAX = 1_000_000_000
 RATES_MAX = 4
 PORTS_MAX = 32
 ORDERINGS = ("none", "click", "user")
+HEADERS = ("all", "standard", "none")
 ON_UNKNOWN = ("resend", "hold", "drop")
 
 
@@ -60,6 +61,7 @@ def read_delivery(reader: Reader, field: Field | None) -> Delivery:
         source_address=_address(reader, fields.get("source_address")),
         tls13=reader.choice(fields.get("tls_min"), ("1.2", "1.3")) == "1.3",
         ports=_ports(reader, fields.get("ports")),
+        headers=reader.choice(fields.get("headers"), HEADERS) or "all",
     )
 
 

@@ -4,6 +4,7 @@ Owns: these files. They are hints for trimming only: what a reader has applied s
 """
 
 from pathlib import Path
+from shutil import rmtree
 
 
 class FilePositions:
@@ -22,6 +23,14 @@ class FilePositions:
         temporary.write_text(str(position), "ascii")
         temporary.replace(file)
         self._published[reader, source] = position
+
+    def readers(self) -> list[str]:
+        """Who has published."""
+        return sorted(folder.name for folder in self._folder.glob("*") if folder.is_dir())
+
+    def forget(self, reader: str) -> None:
+        """There is no such reader any more."""
+        rmtree(self._folder / reader, ignore_errors=True)
 
     def of(self, source: str) -> dict[str, int]:
         found: dict[str, int] = {}

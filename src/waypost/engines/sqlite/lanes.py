@@ -116,6 +116,7 @@ class SqliteLanes:
         """Raises WaypostError `data_in_use` if another courier holds the shard, `store_corrupt` if its own row is
         missing or speaks of another shard."""
         self._place = f"lanes {file.name}"
+        self._file, self._inode = file, 0
         self._shard, self._shards = shard, shards
         self._fence = 0
         self._lock = -1
@@ -142,6 +143,19 @@ class SqliteLanes:
         return self._fence
 
     # --- writing -------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """See `ports.lanes.Lanes.check`."""
+        try:
+            inode = self._file.stat().st_ino
+        except OSError as error:
+            raise WaypostError("fenced", f"the shard's file is gone: {error}", place=self._place) from error
+        if inode != self._inode:
+            raise WaypostError("fenced", "the shard's file was replaced by another", place=self._place)
+        try:
+            self._check_fence()
+        except sqlite3.Error as error:
+            raise store_error(error, self._place) from error
 
     def apply(self, batch: LaneBatch) -> None:
         """See `ports.lanes.Lanes.apply`."""
@@ -480,11 +494,12 @@ class SqliteLanes:
                     "store_corrupt",
                     f"the file is shard {row[1]} of {row[2]}, it was opened as {self._shard} of {self._shards}",
                     place=self._place,
-                    hint="courier.shards cannot be changed while its shard files are there",
+                    hint="lanes/deal.json says how lanes are dealt; restore the folder whole",
                 )
             if row[0] < FORM:
                 bring_to_form(connection, row[0])
             self._fence = row[3] + 1
+            self._inode = self._file.stat().st_ino
             connection.execute("UPDATE shard SET fence = ?", (self._fence,))
         self._known_lanes = {row[0] for row in connection.execute("SELECT lane FROM lanes")}
         self._flying = {

@@ -1,0 +1,103 @@
+"""The part of the assembly that knows how lanes are dealt to shards, and deals them anew.
+
+Owns: which files are the shards in force, and the steps from one number of couriers to another. Opens stores, and
+closes them; runs no role.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING
+
+from waypost.layout import Layout
+from waypost.ports.clock import Clock
+from waypost.settings import Settings
+from waypost.telemetry.stats import Stats
+
+if TYPE_CHECKING:
+    from waypost.courier.settling import Settling
+    from waypost.engines.sqlite.lanes import SqliteLanes
+    from waypost.engines.sqlite.lanes_deal import Deal
+
+
+def deal_in_force(layout: Layout, settings: Settings) -> Deal:
+    """How lanes are dealt to shards: as they were last; by the settings where there has been no courier yet."""
+    from waypost.engines.sqlite.lanes_deal import Deal, current_deal
+
+    return current_deal(layout.lanes) or Deal(0, settings.courier.shards)
+
+
+def courier_readers(shards: int) -> list[str]:
+    """As which couriers publish how far they have read."""
+    return ["courier"] if shards == 1 else [f"courier-{shard}" for shard in range(shards)]
+
+
+def open_lanes(layout: Layout, settings: Settings) -> list[SqliteLanes]:
+    """Every shard of lanes that is there, read-only."""
+    from waypost.engines.sqlite.lanes import SqliteLanes
+
+    deal = deal_in_force(layout, settings)
+    files = [layout.lane_shard(shard, deal.number) for shard in range(deal.shards)]
+    return [
+        SqliteLanes(file, shard=shard, shards=deal.shards, read_only=True)
+        for shard, file in enumerate(files)
+        if file.exists()
+    ]
+
+
+def deal_lanes(layout: Layout, settings: Settings, clock: Clock, stats: Stats) -> None:
+    """Deals the lanes to as many shards as the settings say, if they are not dealt so; before any courier begins.
+
+    Raises WaypostError: `data_in_use` or `journal_in_use` where a courier is still at work.
+    """
+    from waypost.engines.local.positions import FilePositions
+    from waypost.engines.sqlite.lanes_deal import Deal, clear_other_deals, current_deal, deal_anew, put_in_force
+
+    wanted = settings.courier.shards
+    deal = current_deal(layout.lanes)
+    if deal is None:
+        deal = Deal(0, wanted)
+        put_in_force(layout.lanes, deal)
+    if deal.shards != wanted:
+        with ExitStack() as stack:
+            settlings = [
+                stack.enter_context(closing(_settling(layout, settings, clock, stats, deal, shard)))
+                for shard in range(deal.shards)
+            ]
+            until = max(settling.outbox_position for settling in settlings)
+            for settling in settlings:
+                settling.run(until)
+            deal = deal_anew(layout.lanes, deal, wanted)
+    clear_other_deals(layout.lanes, deal)
+    positions, readers = FilePositions(layout.positions), courier_readers(deal.shards)
+    for reader in positions.readers():
+        if reader.startswith("courier") and reader not in readers:
+            positions.forget(reader)
+
+
+def _settling(layout: Layout, settings: Settings, clock: Clock, stats: Stats, deal: Deal, shard: int) -> Settling:
+    from waypost.courier.policies import Policies
+    from waypost.courier.settling import Settling
+    from waypost.engines.local.positions import FilePositions
+    from waypost.engines.sqlite.catalog import SqliteCatalogStore
+    from waypost.engines.sqlite.journal import SqliteFeed, SqliteJournal
+    from waypost.engines.sqlite.lanes import SqliteLanes
+    from waypost.engines.sqlite.ledger import OUTBOX, SqliteFeedOfLedger
+
+    policies = Policies(settings.courier)
+    catalogs = SqliteCatalogStore(layout.catalog, cache_items_max=settings.door.catalog_cache_items_max)
+    if version := catalogs.current():
+        policies.follow(catalogs.open(version))
+    source = f"courier-{shard}"
+    return Settling(
+        lanes=SqliteLanes(layout.lane_shard(shard, deal.number), shard=shard, shards=deal.shards),
+        journal=SqliteJournal(layout.journals, source, settings.journal, clock),
+        own_feed=SqliteFeed(layout.journals, source),
+        outbox=SqliteFeedOfLedger(layout.ledger, OUTBOX),
+        policies=policies,
+        positions=FilePositions(layout.positions),
+        clock=clock,
+        stats=stats,
+        name=courier_readers(deal.shards)[shard],
+        keeps_unreadable=shard == 0,
+    )
