@@ -17,7 +17,7 @@ from waypost.engines.sqlite.journal import SqliteFeeds, SqliteJournal
 from waypost.engines.sqlite.ledger import SqliteLedger
 from waypost.engines.sqlite.recording import SqliteRecordingWriter
 from waypost.layout import Layout
-from waypost.model.frames import BatchRecord, Click, Frame, PostbackIn
+from waypost.model.frames import BatchRecord, Click, Frame, PostbackIn, PostbackOut, Resend
 from waypost.model.ids import KeyedReceipts
 from waypost.model.wire import decode_block, encode_frame
 from waypost.ports.recording import RecordingInfo
@@ -78,6 +78,7 @@ class ReplayWorld:
         self.doors = [
             SqliteJournal(self.layout.journals, f"door-{number}", SETTINGS.journal, self.clock) for number in (0, 1, 2)
         ]
+        self.operator = SqliteJournal(self.layout.journals, "operator", SETTINGS.journal, self.clock)
         self.settings = msgspec.structs.replace(
             SETTINGS.pipeline, batch_frames_max=batch_frames_max, keyed_kept_ms=KEYED_KEPT_MS
         )
@@ -96,6 +97,22 @@ class ReplayWorld:
         latest = max(getattr(frame, "ms", 0) or getattr(frame, "at_ms", 0) for frame in frames)
         self.doors[door].append([encode_frame(frame) for frame in frames], at_ms=latest, watermark_ms=latest)
 
+    def order(self, *steps: Resend) -> None:
+        """Steps of a job of resends, a block."""
+        now_ms = self.clock.now_ms()
+        self.operator.append([encode_frame(step) for step in steps], at_ms=now_ms, watermark_ms=now_ms)
+
+    def outbox(self) -> list[tuple[int, PostbackOut]]:
+        """All postbacks with their places."""
+        with closing(SqliteLedger(self.layout.ledger, read_only=True)) as ledger:
+            blocks = ledger.outbox().read(0, 1 << 20)
+            assert ledger.problems() == []
+        found = enumerate(frame for block in blocks for frame in decode_block(block.data, block.count))
+        return [(place, frame) for place, frame in found if isinstance(frame, PostbackOut)]
+
+    def ledger(self) -> SqliteLedger:
+        return SqliteLedger(self.layout.ledger, read_only=True)
+
     def judge(self) -> None:
         """Batches until nothing is left, each at a time of its own."""
         pipeline = Pipeline(
@@ -113,12 +130,12 @@ class ReplayWorld:
             while pipeline.step():
                 self.clock.advance(250)
 
-    def live(self, seed: int, count: int = 320) -> None:
+    def live(self, seed: int, count: int = 320, from_ms: int = START_MS) -> None:
         """Traffic in two halves, the second under a catalog that pays more."""
         rng = random.Random(seed)
         self.key_rng = random.Random(-1 - seed)
         known: list[str] = []
-        now = START_MS
+        now = from_ms
         for half in (0, 1):
             for nth in range(half * count // 2, (half + 1) * count // 2):
                 now += rng.randrange(1, 50)

@@ -298,8 +298,8 @@ class PostbackOut(Frame, tag=10):
     batched: bool = False  # may share a request with others of the same rule
     key: str = ""  # one at a time with the others of its lane that have the same, in order; empty: no order
     corrects: str = ""  # the id of the postback that this one corrects
-    job: str = ""  # the resend that it is part of; then `id` is that of the postback that is sent again …
-    begun: int = 0  # … of which so many attempts were begun before …
+    job: str = ""  # the job of resends that put it here: `id` is that of a postback that is sent again …
+    begun: int = 0  # … of which so many attempts were begun before (0: it was never sent, and is no repeat) …
     first_ms: int = 0  # … the first one at this time
 
 
@@ -361,6 +361,7 @@ class SourceRange(Frame, tag=17):
     clicks: int = 0
     calls: int = 0
     others: int = 0
+    resends: int = 0  # of the others, those that the batch obeyed
 
 
 class BatchRecord(Frame, tag=13):
@@ -376,6 +377,47 @@ class BatchRecord(Frame, tag=13):
     released: int = 0  # parked calls that this batch decided
     rates: int = 0
     geo: int = 0
+
+
+class Resend(Frame, tag=19):
+    """A step of a job of resends, as a command writes it to the operator's journal and the pipeline obeys it.
+
+    `kind`: `begin`, `again` (`postback` as it was, with `begun` and `first_ms` of now), `missing` (tells of
+    `conversion` what rules of today would, but for those whose keys are in `told`; only rules of `partner`, unless that
+    is 0), `end`, `cancel`. `place` grows from step to step of a job: what does not lie beyond the last one was taken
+    already.
+    """
+
+    at_ms: int
+    job: str
+    kind: str
+    place: int = 0
+    by: str = ""
+    text: str = ""  # of `begin`, what was asked for, JSON; of `cancel`, why
+    every_us: int = 0  # of `begin`: the time from one postback to the next; 0: none
+    postback: PostbackOut | None = None
+    conversion: int = 0
+    partner: int = 0
+    told: tuple[int, ...] = ()
+    accepted_ms: int = 0  # when the call that made the conversion was accepted
+    click: Click | None = None
+    click_id: str = ""
+
+
+class ResendJob(Frame, tag=20):
+    """A job of resends as far as the pipeline has come with it. `refused` counts by the reason's name."""
+
+    id: str
+    at_ms: int = 0
+    by: str = ""
+    text: str = ""
+    every_us: int = 0
+    taken: int = -1  # the place of the last step
+    next_us: int = 0  # not before this time is the next postback due
+    added: int = 0
+    refused: dict[str, int] = {}
+    state: str = ""  # `adding`, `added` or `cancelled`; empty: not there
+    why: str = ""
 
 
 class SetAside(Frame, tag=15):
@@ -394,13 +436,14 @@ class Before(Frame, tag=18):
 
     `conversions` before their first update in the batch; `released` the parked calls that it decided; `fired` the
     (click's ms, door, seq, rule key) that it added; `keyed` what was known of keyed receipts that it noted: (receipt,
-    source, position, at_ms, content), with an empty source where nothing was.
+    source, position, at_ms, content), with an empty source where nothing was; `jobs` with an empty state likewise.
     """
 
     conversions: tuple[Conversion, ...] = ()
     released: tuple[PostbackIn, ...] = ()
     fired: tuple[tuple[int, int, int, int], ...] = ()
     keyed: tuple[tuple[int, str, int, int, bytes], ...] = ()
+    jobs: tuple[ResendJob, ...] = ()
 
 
 AnyFrame = (
@@ -420,4 +463,6 @@ AnyFrame = (
     | Outcome
     | SetAside
     | Before
+    | Resend
+    | ResendJob
 )

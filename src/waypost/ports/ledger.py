@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from waypost.model.frames import BatchRecord, Before, Conversion, PostbackIn
+from waypost.model.frames import BatchRecord, Before, Conversion, PostbackIn, ResendJob
 from waypost.model.ids import ClickKey
 from waypost.ports.feed import Feed
 
@@ -48,7 +48,7 @@ class LedgerChanges(msgspec.Struct):
     (one that is created and changed within the batch is created). `caps` are increments by cap key. `released` names
     parked calls of earlier batches that are decided now. `fired` are rules that fire once a click, by their keys, and
     the clicks for which they now have. `keyed` are first calls with their receipts, to be known from now on.
-    `before` is what of this stood differently, for whoever goes back in time.
+    `jobs` of resends, as they stand now. `before` is what of this stood differently, for whoever goes back in time.
     """
 
     record: BatchRecord
@@ -62,6 +62,7 @@ class LedgerChanges(msgspec.Struct):
     fired: list[tuple[ClickKey, int]] = []
     before: Before | None = None
     keyed: list[Keyed] = []
+    jobs: list[ResendJob] = []
 
 
 class Ledger(Protocol):
@@ -102,6 +103,9 @@ class Ledger(Protocol):
 
     def forget_keyed(self, below_ms: int) -> None:
         """Drops some of the first calls that were read before this time, the oldest first; a bounded number."""
+
+    def jobs(self, ids: Sequence[str] | None = None) -> dict[str, ResendJob]:
+        """Jobs of resends with these ids, or all there ever were, in order of their ids."""
 
     def parked(self) -> list[Parked]:
         """Every parked call, in (source, position) order."""

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import msgspec
 
-from waypost.model.frames import BatchRecord, Conversion
+from waypost.model.frames import BatchRecord, Conversion, ResendJob
 from waypost.model.ids import ClickKey, KeyRing
 from waypost.ports.feed import Block
 from waypost.ports.ledger import Keyed, Parked
@@ -41,6 +41,7 @@ class StartState(msgspec.Struct, frozen=True):
     fired: tuple[tuple[ClickKey, int], ...]
     clicks: tuple[tuple[ClickKey, bytes], ...]
     keyed: tuple[Keyed, ...] = ()
+    jobs: tuple[ResendJob, ...] = ()
 
 
 class RecordedBatch(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from waypost.errors import WaypostError
-from waypost.model.frames import Click, PostbackIn, SourceRange
+from waypost.model.frames import Click, PostbackIn, Resend, SourceRange
 from waypost.model.ids import ClickKey
 from waypost.model.wire import Decoded, Unreadable, decode_block, encode_frame, split_block
 from waypost.ports.click_store import ClickRange
@@ -28,6 +28,7 @@ class Taken(NamedTuple):
     clicks: list[ClickRange]
     calls: list[tuple[Where, PostbackIn]]
     unreadable: list[tuple[Where, Unreadable]]
+    resends: list[tuple[Where, Resend]]
 
 
 class Reading(Protocol):
@@ -71,7 +72,7 @@ class JournalReader:
         every door is taken up to a moment that was over when the first of them was read, and not beyond a door that
         has more to read. What is newer waits for the next reading; if there is nothing else, that follows at once.
         """
-        taken = Taken([], [], [], [])
+        taken = Taken([], [], [], [], [])
         feeds = self._sources()
         share = max(1, frames_max // max(1, len(feeds)))
         self.lag = 0
@@ -123,7 +124,7 @@ class JournalReader:
 def take_blocks(taken: Taken, source: str, start: int, blocks: Sequence[Block], watermark_ms: int) -> None:
     """Adds a journal's blocks to what was taken, each frame where it belongs."""
     clicks: list[tuple[ClickKey, bytes]] = []
-    calls = others = 0
+    calls = others = resends = 0
     for block in blocks:
         frames = decode_block(block.data, block.count)
         raws: list[bytes] | None = None
@@ -137,10 +138,13 @@ def take_blocks(taken: Taken, source: str, start: int, blocks: Sequence[Block], 
                 clicks.append((ClickKey(frame.ms, frame.door, frame.seq), raws[nth]))
             else:
                 others += 1
-                if type(frame) is Unreadable:
+                if type(frame) is Resend:
+                    resends += 1
+                    taken.resends.append((Where(source, block.first + nth), frame))
+                elif type(frame) is Unreadable:
                     taken.unreadable.append((Where(source, block.first + nth), frame))
     end = blocks[-1].end if blocks else start
-    taken.ranges.append(SourceRange(source, start, end, watermark_ms, len(clicks), calls, others))
+    taken.ranges.append(SourceRange(source, start, end, watermark_ms, len(clicks), calls, others, resends))
     taken.clicks.append(ClickRange(source, start, end, clicks))
 
 

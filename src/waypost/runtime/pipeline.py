@@ -32,6 +32,7 @@ from waypost.runtime.board import BoardKeeper
 from waypost.runtime.journal_reader import Reading, Taken
 from waypost.runtime.repeats import SPARE_MS, in_order_of_acceptance, mark_repeats
 from waypost.runtime.replay_window import ReplayWindow
+from waypost.runtime.resends import Resends, Resent
 from waypost.settings import PipelineSettings
 from waypost.stages.case import Case, Intake, Where, is_waiting_for_click
 from waypost.stages.checks import CheckLimits
@@ -235,14 +236,20 @@ class Pipeline:
                     changes.fired += [(case.click_key, rule) for rule in judgement.firsts]
             except Exception as error:  # one poisonous item must not hold up the rest
                 self._set_aside(case, error, changes, now_ms, version)
+        resent = Resent()
+        if taken.resends:
+            steps = Resends(self._ledger, changes, fresh, known, fired, self._intake, self._rules, self._view)
+            resent = steps.take(taken.resends)
+            self._tallied["pipeline_resends"] = resent.added
         for conversion, is_new in fresh.values():
             (changes.created if is_new else changes.updated).append(conversion)
-        if changes.updated or released or changes.fired or noted:
+        if changes.updated or released or changes.fired or noted or resent.before:
             changes.before = Before(
                 tuple([known[identity] for identity, (_, is_new) in fresh.items() if not is_new]),
                 tuple([parked.call for parked, _ in released]),
                 tuple([(*key, rule) for key, rule in changes.fired]),
                 tuple(noted),
+                resent.before,
             )
         record.decisions, record.postbacks = len(changes.decisions), len(changes.postbacks)
         record.parked, record.released = len(changes.parked), len(changes.released)

@@ -8,13 +8,24 @@ The ledger holds today's state only. Each batch's block in the log ends with wha
 (`Before`): the state at the first recorded batch is today's with the changes since then undone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from waypost import __version__
 from waypost.errors import WaypostError
-from waypost.model.frames import BatchRecord, Before, Click, Conversion, Decision, PostbackIn, Verdict
+from waypost.model.frames import (
+    BatchRecord,
+    Before,
+    Click,
+    Conversion,
+    Decision,
+    PostbackIn,
+    Resend,
+    ResendJob,
+    SourceRange,
+    Verdict,
+)
 from waypost.model.ids import ClickKey, KeyRing
 from waypost.model.wire import decode_block, decode_frame, split_block
 from waypost.ports.catalog_source import CatalogSource
@@ -23,7 +34,8 @@ from waypost.ports.feed import Block, Feed, Feeds
 from waypost.ports.ledger import Keyed, Ledger, Parked
 from waypost.ports.recording import RecordedBatch, RecordingInfo, RecordingWriter, StartState
 
-DOORS = "door-"  # the journals that decisions are made from
+DOORS = "door-"  # the journals that decisions are made from …
+OPERATOR = "operator"  # … and the one that postbacks are sent again from
 _FRAMES_AT_ONCE = 5_000
 _KEYS_AT_ONCE = 2_000
 
@@ -56,28 +68,34 @@ class _Undo:
     before: dict[int, Conversion] = field(default_factory=dict)
     created: set[int] = field(default_factory=set)
     touched: set[int] = field(default_factory=set)
-    released: dict[int, PostbackIn] = field(default_factory=dict)
-    decided: dict[int, Decision] = field(default_factory=dict)  # of released calls, by receipt
+    released: list[tuple[PostbackIn, Decision]] = field(default_factory=list)  # parked calls with what became of them
     fired: set[tuple[int, int, int, int]] = field(default_factory=set)
     keyed: dict[int, Keyed | None] = field(default_factory=dict)
+    jobs: dict[str, ResendJob] = field(default_factory=dict)  # as they stood before; with an empty state, not at all
 
     def note(self, batch: _Batch) -> None:
         for taken in batch.record.ranges:
             self.starts.setdefault(taken.source, taken.start)
         for conversion in batch.before.conversions:
             self.before.setdefault(conversion.receipt, conversion)
-        for call in batch.before.released:
-            self.released[call.receipt] = call
+        self._note_released(batch)
         self.fired.update(batch.before.fired)
         for noted in batch.before.keyed:
             self.keyed.setdefault(noted[0], Keyed(*noted) if noted[1] else None)
+        for job in batch.before.jobs:
+            self.jobs.setdefault(job.id, job)
         for decision in batch.decisions:
             if decision.conversion:
                 self.touched.add(decision.conversion)
                 if decision.verdict is Verdict.NEW:
                     self.created.add(decision.conversion)
-            if decision.receipt in self.released and decision.code != "repeated_key":  # that is another call
-                self.decided[decision.receipt] = decision
+
+    def _note_released(self, batch: _Batch) -> None:
+        """A receipt from a key may come to several calls, in the end even to several that waited: not in one batch."""
+        calls = {call.receipt: call for call in batch.before.released}
+        for decision in batch.decisions if calls else ():
+            if decision.receipt in calls and decision.code != "repeated_key":  # that is another call
+                self.released.append((calls[decision.receipt], decision))
 
     def conversion_at_start(self, receipt: int, ledger: Ledger) -> Conversion | None:
         if receipt in self.created:
@@ -100,8 +118,7 @@ class _Undo:
 
     def parked_at_start(self, ledger: Ledger, park_max_ms: int) -> tuple[Parked, ...]:
         parked = ledger.parked()
-        for receipt, call in self.released.items():
-            said = self.decided[receipt]
+        for call, said in self.released:
             due_ms = said.parked_ms + park_max_ms
             parked.append(
                 Parked(said.source, said.position, said.parked_ms, due_ms, said.click_ms, said.click_door, call)
@@ -118,7 +135,8 @@ def record(
     `recording_empty` if it has no batch.
     """
     log = sources.ledger.log()
-    journals = {name: sources.feeds.open(name) for name in sources.feeds.sources() if name.startswith(DOORS)}
+    names = [name for name in sources.feeds.sources() if name.startswith(DOORS) or name == OPERATOR]
+    journals = {name: sources.feeds.open(name) for name in names}
     try:
         first = _first_batch(log, journals, from_ms)
         return _Recorder(sources, writer, log, journals, first).record(to_ms)
@@ -135,7 +153,7 @@ def _first_batch(log: Feed, journals: dict[str, Feed], from_ms: int | None) -> i
     has_earlier = False
     for position, batch in _batches(log, log.head().first):
         record = batch.record
-        if any(taken.start < held_from[taken.source] for taken in record.ranges if taken.source in journals):
+        if any(taken.start < held_from[taken.source] for taken in record.ranges if _is_judged(taken, journals)):
             missing_ms = record.now_ms
         elif from_ms is None:
             return position
@@ -147,6 +165,11 @@ def _first_batch(log: Feed, journals: dict[str, Feed], from_ms: int | None) -> i
             hint = f"begin at {record.now_ms}; the settings' replay_kept_ms says how long traffic is kept"
             raise WaypostError("recording_gone", "what was judged from then on is no longer all there", hint=hint)
     raise WaypostError("recording_empty", "no batch was committed in that time, or none is held")
+
+
+def _is_judged(taken: SourceRange, journals: Container[str]) -> bool:
+    """Whether decisions or postbacks were made of what was taken."""
+    return taken.source in journals and (taken.source.startswith(DOORS) or taken.resends > 0)
 
 
 def _batches(log: Feed, position: int) -> Iterator[tuple[int, _Batch]]:
@@ -177,7 +200,9 @@ class _Recorder:
         self._first = first
         self._clicks: set[ClickKey] = set()  # of the recorded journals
         self._wanted: set[ClickKey] = set()  # that calls refer to
+        self._later: set[ClickKey] = set()  # that came behind the stretch
         self._keyed: set[int] = set()  # receipts of calls that carry an idempotency key
+        self._resent: set[int] = set()  # conversions that are told of again
         self._versions: set[int] = set()
         self._counts = {"batches": 0, "calls": 0, "postbacks": 0}
         self._to_ms = 0
@@ -201,6 +226,8 @@ class _Recorder:
                 if is_open:
                     self._take(batch, postbacks)
                     kept.update(decision.conversion for decision in batch.decisions)
+                else:
+                    self._pass_over(record)
                 last = record.batch
                 undo.note(batch)
             if undo is None or not self._counts["batches"]:
@@ -219,7 +246,7 @@ class _Recorder:
         self._to_ms = record.now_ms
         self._versions.add(record.catalog)
         for taken in record.ranges:
-            if taken.source in self._journals:
+            if _is_judged(taken, self._journals):
                 self._copy(taken.source, taken.start, taken.end)
         for decision in batch.decisions:
             if decision.click_ms:
@@ -229,6 +256,16 @@ class _Recorder:
         self._counts["batches"] += 1
         self._counts["calls"] += len(batch.raws)
         self._counts["postbacks"] += len(sent)
+
+    def _pass_over(self, record: BatchRecord) -> None:
+        """Of a batch behind the stretch: its clicks were not there yet."""
+        for taken in record.ranges:
+            position = taken.start
+            while taken.clicks and position < taken.end:
+                for block in self._journals[taken.source].read(position, min(_FRAMES_AT_ONCE, taken.end - position)):
+                    frames = decode_block(block.data, block.count)
+                    self._later |= {ClickKey(one.ms, one.door, one.seq) for one in frames if type(one) is Click}
+                    position = block.end
 
     def _copy(self, source: str, position: int, end: int) -> None:
         while position < end:
@@ -240,14 +277,26 @@ class _Recorder:
                         self._versions.add(frame.catalog)
                     elif type(frame) is PostbackIn and frame.keyed:
                         self._keyed.add(frame.receipt)
+                    elif type(frame) is Resend:
+                        self._note_resend(frame)
                 position = block.end
+
+    def _note_resend(self, step: Resend) -> None:
+        """What it refers to belongs to the recording."""
+        conversion = step.conversion or (step.postback.conversion if step.postback is not None else 0)
+        self._resent.add(conversion)
+        if step.click is not None:
+            self._wanted.add(ClickKey(step.click.ms, step.click.door, step.click.seq))
+            self._versions.add(step.click.catalog)
+        if step.postback is not None and step.postback.catalog in self._sources.catalogs.versions():
+            self._versions.add(step.postback.catalog)
 
     def _state(self, undo: _Undo, kept: set[int]) -> StartState:
         ledger = self._sources.ledger
         clicks = self._clicks_at_start()
         parked = undo.parked_at_start(ledger, self._sources.park_max_ms)
         keyed = self._keyed | {one.call.receipt for one in parked if one.call.keyed}
-        kept = (kept | keyed) - {0}  # a receipt that names a conversion is never used again
+        kept = (kept | keyed | self._resent) - {0}  # a receipt that names a conversion is never used again
         conversions = (undo.conversion_at_start(receipt, ledger) for receipt in sorted(kept))
         fired = ledger.fired(sorted(self._wanted))
         return StartState(
@@ -260,10 +309,11 @@ class _Recorder:
             ),
             clicks=clicks,
             keyed=undo.keyed_at_start(sorted(keyed), ledger),
+            jobs=tuple(job for job in undo.jobs.values() if job.state),
         )
 
     def _clicks_at_start(self) -> tuple[tuple[ClickKey, bytes], ...]:
-        wanted = sorted(self._wanted - self._clicks)
+        wanted = sorted(self._wanted - self._clicks - self._later)
         found: dict[ClickKey, bytes] = {}
         for at in range(0, len(wanted), _KEYS_AT_ONCE):
             found.update(self._sources.clicks.get_many(wanted[at : at + _KEYS_AT_ONCE]))

@@ -120,7 +120,7 @@ class _OneFrame:
         self._end += 1
 
     def take(self, applied: Mapping[str, int], now_ms: int, frames_max: int) -> Taken:
-        taken = Taken([], [], [], [])
+        taken = Taken([], [], [], [], [])
         block, self._block = self._block, None
         if block is not None:
             self.watermarks[SOURCE] = block.watermark_ms

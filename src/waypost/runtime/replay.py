@@ -54,11 +54,11 @@ class RecordedReading:
 
     def take(self, applied: Mapping[str, int], now_ms: int, frames_max: int) -> Taken:
         """All ranges of the record, whatever the arguments say."""
-        taken = Taken([], [], [], [])
+        taken = Taken([], [], [], [], [])
         assert self.record is not None
         for one in self.record.ranges:
             self.watermarks[one.source] = max(self.watermarks.get(one.source, 0), one.watermark_ms)
-            if one.start < one.end and one.source.startswith(DOOR):
+            if one.start < one.end and (one.source.startswith(DOOR) or one.resends):
                 blocks = self._blocks(one.source, one.start, one.end)
                 take_blocks(taken, one.source, one.start, blocks, one.watermark_ms)
             else:
@@ -157,6 +157,7 @@ def seed(stores: ReplayStores, state: StartState) -> None:
     changes = LedgerChanges(record, [], list(state.conversions), [], [], dict(state.caps), list(state.parked), [])
     changes.fired = list(state.fired)
     changes.keyed = list(state.keyed)
+    changes.jobs = list(state.jobs)
     stores.ledger.apply(changes)
     clicks = [ClickRange(one.source, 0, one.end, ()) for one in ranges]
     if clicks:

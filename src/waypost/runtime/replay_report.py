@@ -6,7 +6,7 @@ writes nothing. Never shows a secret: what is rendered comes with secrets struck
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -29,6 +29,7 @@ _TOLD_APART = ("verdict", "code", "status", "goal", "offer", "partner")  # field
 
 
 Render = Callable[[PostbackOut], Rehearsed]
+_Key = TypeVar("_Key")
 
 
 class Difference(msgspec.Struct):
@@ -105,15 +106,16 @@ class Comparison:
         """Compares one batch."""
         self.report.batches += 1
         was, now = _by_place(batch.recorded.decisions), _by_place(batch.decisions)
-        sent_was, sent_now = _by_id(batch.recorded.postbacks), _by_id(batch.postbacks)
-        self.report.postbacks_was += len(sent_was)
-        self.report.postbacks_now += len(sent_now)
+        (sent_was, resent_was), (sent_now, resent_now) = _by_id(batch.recorded.postbacks), _by_id(batch.postbacks)
+        self.report.postbacks_was += len(sent_was) + len(resent_was)
+        self.report.postbacks_now += len(sent_now) + len(resent_now)
         for place in [*was, *(place for place in now if place not in was)]:
             self.report.calls += 1
             before, after = was.get(place), now.get(place)
             is_same = self._compare_decisions(before, after)
             is_same &= self._compare_postbacks(before, after, sent_was, sent_now)
             self.report.calls_same += is_same
+        self._compare_each(resent_was, resent_now)
 
     def finish(self) -> ReplayReport:
         """The report, groups sorted."""
@@ -182,7 +184,9 @@ class Comparison:
         sent_was: Mapping[str, PostbackOut],
         sent_now: Mapping[str, PostbackOut],
     ) -> bool:
-        before, after = _caused(was, sent_was), _caused(now, sent_now)
+        return self._compare_each(_caused(was, sent_was), _caused(now, sent_now))
+
+    def _compare_each(self, before: Mapping[_Key, PostbackOut], after: Mapping[_Key, PostbackOut]) -> bool:
         is_same = True
         for key in [*before, *(key for key in after if key not in before)]:
             old, new = before.get(key), after.get(key)
@@ -203,6 +207,8 @@ class Comparison:
         parts = [name for name in Rehearsed._fields if getattr(was, name) != getattr(now, name)]
         if old.due_ms - old.created_ms != new.due_ms - new.created_ms and (old.due_ms or new.due_ms):
             parts.append("delay")
+        if not parts and not self._ignored:
+            parts = [name for name in PostbackOut.__struct_fields__ if getattr(old, name) != getattr(new, name)]
         if not parts:
             self.report.postbacks_same += 1
             return True
@@ -270,8 +276,10 @@ def _by_place(raws: Iterable[bytes]) -> dict[tuple[str, int], Decision]:
     return {(one.source, one.position): one for one in _decoded(raws) if isinstance(one, Decision)}
 
 
-def _by_id(raws: Iterable[bytes]) -> dict[str, PostbackOut]:
-    return {one.id: one for one in _decoded(raws) if isinstance(one, PostbackOut)}
+def _by_id(raws: Iterable[bytes]) -> tuple[dict[str, PostbackOut], dict[tuple[str, str], PostbackOut]]:
+    """Postbacks that decisions caused, and those that jobs of resends put there, by (id, job)."""
+    posts = [one for one in _decoded(raws) if isinstance(one, PostbackOut)]
+    return {one.id: one for one in posts if not one.job}, {(one.id, one.job): one for one in posts if one.job}
 
 
 def _decoded(raws: Iterable[bytes]) -> Iterator[object]:

@@ -78,6 +78,11 @@ class RuleBook:
         self._has_firsts: bool | None = None
 
     @property
+    def version(self) -> int:
+        """Of the catalog."""
+        return self._view.version
+
+    @property
     def has_firsts(self) -> bool:
         """Whether some rule of this version fires once a click, so that it must be known what has fired."""
         if self._has_firsts is None:

@@ -68,6 +68,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("pipeline_refused", "counter", "calls refused by a check"),
     Metric("pipeline_set_aside", "counter", "items set aside as poisonous"),
     Metric("pipeline_postbacks", "counter", "postbacks put into the outbox"),
+    Metric("pipeline_resends", "counter", "of these, those that a job of resends put there"),
     Metric("pipeline_held_back", "counter", "postbacks that a rule's percentage left out"),
     Metric("pipeline_parked", "gauge", "calls waiting for their click"),
     Metric("pipeline_board_caps", "gauge", "caps near their limit that the board tells doors of"),

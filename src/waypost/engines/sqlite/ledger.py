@@ -13,7 +13,7 @@ from pathlib import Path
 from waypost.engines.sqlite.blocks import BlockTable
 from waypost.engines.sqlite.connection import connect, store_error, transaction
 from waypost.errors import WaypostError
-from waypost.model.frames import Conversion, PostbackIn
+from waypost.model.frames import Conversion, PostbackIn, ResendJob
 from waypost.model.ids import ClickKey
 from waypost.model.wire import decode_frame, encode_frame, join_block
 from waypost.ports.feed import Block, Head
@@ -42,6 +42,9 @@ _SCHEMA = (
     "CREATE INDEX IF NOT EXISTS keyed_at ON keyed (at_ms)",
     "CREATE TABLE IF NOT EXISTS keyed_count (one INTEGER PRIMARY KEY CHECK (one = 1), counted INT)",
     "INSERT OR IGNORE INTO keyed_count SELECT 1, 0 WHERE NOT EXISTS (SELECT 1 FROM keyed)",
+    "CREATE TABLE IF NOT EXISTS jobs (id TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS jobs_count (one INTEGER PRIMARY KEY CHECK (one = 1), counted INT)",
+    "INSERT OR IGNORE INTO jobs_count SELECT 1, 0 WHERE NOT EXISTS (SELECT 1 FROM jobs)",
 )
 
 
@@ -172,6 +175,11 @@ class SqliteLedger:
             self._connection.execute("UPDATE fired_count SET counted=counted+?", (fresh,))
         if changes.keyed:
             self._note_keyed(changes.keyed)
+        if changes.jobs:
+            known = self.jobs([job.id for job in changes.jobs])
+            many("INSERT OR REPLACE INTO jobs VALUES (?, ?)", [(job.id, encode_frame(job)) for job in changes.jobs])
+            fresh = sum(job.id not in known for job in changes.jobs)
+            self._connection.execute("UPDATE jobs_count SET counted=counted+?", (fresh,))
         many(
             "INSERT INTO positions VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET position=excluded.position",
             [(taken.source, taken.end) for taken in changes.record.ranges],
@@ -260,6 +268,18 @@ class SqliteLedger:
             gone = self._connection.execute(delete, (below_ms, _FORGET_MAX)).rowcount
             self._connection.execute("UPDATE keyed_count SET counted=counted-?", (gone,))
 
+    def jobs(self, ids: Sequence[str] | None = None) -> dict[str, ResendJob]:
+        """See the port."""
+        execute = self._connection.execute
+        if ids is None:
+            if not execute("SELECT 1 FROM sqlite_master WHERE name = 'jobs'").fetchone():
+                return {}  # the ledger is an older release's, and no pipeline of this one has opened it yet
+            rows = execute("SELECT data FROM jobs ORDER BY id").fetchall()
+        else:
+            rows = [row for one in dict.fromkeys(ids) for row in execute("SELECT data FROM jobs WHERE id=?", (one,))]
+        found = [decode_frame(data) for (data,) in rows]
+        return {job.id: job for job in found if isinstance(job, ResendJob)}
+
     def parked(self) -> list[Parked]:
         rows = self._connection.execute("SELECT * FROM parked ORDER BY source, position").fetchall()
         found = []
@@ -300,7 +320,7 @@ class SqliteLedger:
             held = self._connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
             if held != counted:
                 found.append(f"ledger: {counted} rows were written to {table}, {held} are held")
-        for table in ("fired", "keyed"):
+        for table in ("fired", "keyed", "jobs"):
             counted = self._connection.execute(f"SELECT counted FROM {table}_count").fetchone()
             held = self._connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
             if counted is None or counted[0] != held:
