@@ -302,7 +302,7 @@ def build_courier(role: Role, shard: int, allowed: Sequence[str]) -> Courier:
         journal=SqliteJournal(layout.journals, f"courier-{shard}", settings.journal, clock),
         own_feed=SqliteFeed(layout.journals, f"courier-{shard}"),
         catalogs=open_catalogs(layout, settings),
-        sender=CurlSender(settings.courier, guard),
+        sender=CurlSender(settings.courier, guard, stats),
         settings=replace(settings.courier, shards=deal.shards),
         clock=clock,
         stats=stats,

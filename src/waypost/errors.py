@@ -148,9 +148,25 @@ ERRORS: dict[str, ErrorSpec] = {
     "port_forbidden": ErrorSpec(0, False, "the port is not allowed", "use 80, 443 or an allowed port"),
     "dns_failed": ErrorSpec(0, True, "the host name does not resolve", "check the name"),
     "connect_failed": ErrorSpec(0, True, "no connection", "the partner may be down"),
-    "tls_failed": ErrorSpec(0, True, "the TLS handshake or the certificate failed", "check the certificate"),
+    "source_address_failed": ErrorSpec(
+        0, True, "cannot send from the lane's source address", "see that this machine has it, and which kind it is"
+    ),
+    "proxy_failed": ErrorSpec(0, True, "the lane's proxy did not let the request through", "see the text"),
+    "tls_failed": ErrorSpec(0, True, "the TLS handshake failed", "see the text"),
+    "tls_version": ErrorSpec(0, True, "the partner offers no TLS that is new enough", "TLS 1.2 is the least"),
+    "tls_expired": ErrorSpec(0, True, "the partner's certificate is out of date", "the partner must renew it"),
+    "tls_wrong_name": ErrorSpec(0, True, "the partner's certificate is for another name", "check the URL's host"),
+    "tls_untrusted": ErrorSpec(
+        0, True, "no authority that is trusted signed the partner's certificate", "see courier.authorities_file"
+    ),
     "send_timeout": ErrorSpec(0, True, "no whole answer in time", "the partner may be slow"),
+    "first_byte_timeout": ErrorSpec(0, True, "the answer did not begin in time", "the partner may be slow"),
     "send_failed": ErrorSpec(0, True, "the exchange broke off", "the partner may be unwell"),
+    "http2_failed": ErrorSpec(0, True, "an error of HTTP/2", "see the text; `http2: false` has HTTP/1.1 spoken"),
+    "response_missing": ErrorSpec(0, True, "the connection was closed without an answer", "the partner may be unwell"),
+    "response_cut": ErrorSpec(0, True, "the answer is shorter than it says", "the partner may be unwell"),
+    "response_chunks": ErrorSpec(0, True, "the answer's chunks are malformed", "check the partner's address"),
+    "response_headers": ErrorSpec(0, True, "the answer's headers are over the bound", "the partner answers too much"),
     "response_too_large": ErrorSpec(0, True, "the answer is over the bound", "the partner answers too much"),
     "response_malformed": ErrorSpec(0, True, "the answer is not HTTP", "check the partner's address"),
     "http_status": ErrorSpec(0, True, "the partner answered with a status that is no success", "see the status"),

@@ -7,7 +7,7 @@ Never reads the catalog: what an affiliate manager decides is catalog, what an o
 import os
 import tomllib
 from importlib import resources
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Literal
 
@@ -104,6 +104,16 @@ class CourierSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     retry_schedule_ms: tuple[int, ...]
     retry_jitter: float
     ports_allowed: tuple[int, ...]
+    dns_servers: tuple[str, ...]
+    dns_timeout_ms: int
+    dns_ttl_min_ms: int
+    dns_ttl_max_ms: int
+    dns_failure_ms: int
+    connection_idle_max_ms: int
+    connection_lifetime_max_ms: int
+    http2_streams_max: int
+    authorities_file: str
+    user_agent_comment: str
     retry_after_max_ms: int
     breaker_share: float
     breaker_calls: int
@@ -231,6 +241,8 @@ def _check(settings: Settings, place: str) -> None:
     for section_name, name, value in (
         ("door", "count", settings.door.count),
         ("courier", "shards", settings.courier.shards),
+        ("courier", "dns_timeout_ms", settings.courier.dns_timeout_ms),
+        ("courier", "http2_streams_max", settings.courier.http2_streams_max),
         ("pipeline", "batch_frames_max", settings.pipeline.batch_frames_max),
         ("door", "commit_frames_max", settings.door.commit_frames_max),
         ("door", "commit_bytes_max", settings.door.commit_bytes_max),
@@ -246,5 +258,24 @@ def _check(settings: Settings, place: str) -> None:
             ip_network(network, strict=False)
         except ValueError as error:
             raise WaypostError("bad_settings", str(error), place=f"{place}: [door] proxies") from error
+    _check_courier(settings.courier, f"{place}: [courier]")
     if not settings.pipeline.sum_max.isdecimal():
         raise WaypostError("bad_settings", "must be a whole number in quotes", place=f"{place}: [pipeline] sum_max")
+
+
+def _check_courier(settings: CourierSettings, place: str) -> None:
+    for server in settings.dns_servers:
+        host, _, port = server.rpartition(":") if server.count(":") == 1 or "]:" in server else (server, "", "53")
+        try:
+            ip_address(host.removeprefix("[").removesuffix("]"))
+            is_fine = 0 < int(port) <= 65_535
+        except ValueError:
+            is_fine = False
+        if not is_fine:
+            raise WaypostError("bad_settings", f"{server!r} is no address of a server", place=f"{place} dns_servers")
+    if settings.dns_ttl_max_ms < settings.dns_ttl_min_ms:
+        raise WaypostError("bad_settings", "must not be below dns_ttl_min_ms", place=f"{place} dns_ttl_max_ms")
+    comment = settings.user_agent_comment
+    if not comment.isascii() or not comment.isprintable() or "(" in comment or ")" in comment:
+        detail = "must be one line of ASCII without brackets"
+        raise WaypostError("bad_settings", detail, place=f"{place} user_agent_comment")

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from waypost.courier import curl
+from waypost.courier import slot
 from waypost.courier.curl import CurlSender
 from waypost.courier.guard import AddressGuard
 from waypost.ports.sender import SendReport, SendRequest
@@ -90,14 +90,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     issuer = make_certificate(tmp_path, "ca")
     for name in ("server", "us"):
         make_certificate(tmp_path, name, issuer)
-    new_easy = curl._new_easy
+    new_easy = slot.new_easy
 
     def trusting(settings: Any) -> Any:
         easy = new_easy(settings)
         easy.setopt(pycurl.CAINFO, str(tmp_path / "ca.pem"))
         return easy
 
-    monkeypatch.setattr(curl, "_new_easy", trusting)
+    monkeypatch.setattr(slot, "new_easy", trusting)
     return tmp_path
 
 

@@ -1,80 +1,17 @@
 """The libcurl sender against real sockets on loopback."""
 
-import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from support.partners import OK, get, send, serving
 from waypost.courier.curl import CurlSender
 from waypost.courier.guard import AddressGuard
-from waypost.ports.sender import SendReport, SendRequest
 from waypost.settings import CourierSettings, load_settings
-
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK"
-
-
-class RawServer:
-    """Accepts connections and lets a function answer each request's bytes; None closes without an answer."""
-
-    def __init__(self, answer: Callable[[int, bytes], bytes | None], host: str = "127.0.0.1") -> None:
-        self.requests: list[bytes] = []
-        self.connections = 0
-        self._answer = answer
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = socket.socket(family)
-        self._listener.bind((host, 0))
-        self._listener.listen(128)
-        self.port = self._listener.getsockname()[1]
-        self._open: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            self._open.append(connection)
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError), connection:
-            data = b""
-            while True:
-                while not _is_whole(data):
-                    piece = connection.recv(65536)
-                    if not piece:
-                        return
-                    data += piece
-                self.requests.append(data)
-                answer = self._answer(len(self.requests), data)
-                data = b""
-                if answer is None:
-                    return
-                connection.sendall(answer)
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for connection in self._open:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-
-
-def _is_whole(data: bytes) -> bool:
-    head, end, body = data.partition(b"\r\n\r\n")
-    if not end:
-        return False
-    for line in head.lower().split(b"\r\n"):
-        if line.startswith(b"content-length:"):
-            return len(body) >= int(line.split(b":")[1])
-    return True
 
 
 @pytest.fixture
@@ -87,39 +24,6 @@ def sender(request: pytest.FixtureRequest, settings: CourierSettings) -> Iterato
     sender = CurlSender(settings, AddressGuard(["127.0.0.0/8"], []), use_epoll=request.param)
     yield sender
     sender.close()
-
-
-@contextlib.contextmanager
-def serving(answer: Callable[[int, bytes], bytes | None]) -> Iterator[RawServer]:
-    server = RawServer(answer)
-    try:
-        yield server
-    finally:
-        server.close()
-
-
-def get(port: int, *, token: int = 1, host: str = "127.0.0.1", method: str = "GET", **changes: object) -> SendRequest:
-    values: dict[str, object] = {
-        "token": token,
-        "method": method,
-        "url": f"http://{host}:{port}/pb?n={token}",
-        "headers": [("Waypost-Id", "p1")],
-        "body": b"",
-        "connect_timeout_ms": 2000,
-        "total_timeout_ms": 4000,
-    }
-    return SendRequest(**{**values, **changes})  # type: ignore[arg-type]
-
-
-def send(sender: CurlSender, *requests: SendRequest) -> list[SendReport]:
-    sender.submit(requests)
-    found: list[SendReport] = []
-    end = time.monotonic() + 10
-    while len(found) < len(requests) and time.monotonic() < end:
-        found += sender.reports(100)
-    assert sender.in_flight == 0
-    assert sender.reports(0) == []
-    return sorted(found, key=lambda report: report.token)
 
 
 def test_a_whole_answer_is_reported_once_with_its_timings(sender: CurlSender) -> None:
@@ -181,7 +85,7 @@ def test_a_reused_connection_that_dies_after_the_request_causes_no_second_reques
 def test_a_new_connection_that_dies_is_no_resend(sender: CurlSender) -> None:
     with serving(lambda nth, data: None) as server:
         (report,) = send(sender, get(server.port))
-    assert (report.code, report.sent) == ("send_failed", True)
+    assert (report.code, report.sent) == ("response_missing", True)
     assert len(server.requests) == 1
 
 
@@ -255,7 +159,7 @@ def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch,
         (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 70_000, "response_too_large"),
         (b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 60_000 + b"\r\n", "response_too_large"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "response_malformed"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "send_failed"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "response_chunks"),
     ],
 )
 def test_answers_that_are_no_answers(sender: CurlSender, answer: bytes, code: str) -> None:
@@ -272,7 +176,7 @@ def test_a_lying_length_is_an_error(sender: CurlSender) -> None:
 
     with serving(cut) as server:
         (report,) = send(sender, get(server.port))
-    assert (report.code, report.status) == ("send_failed", 200)
+    assert (report.code, report.status) == ("response_cut", 200)
 
 
 def test_a_compressed_answer_is_not_decoded(sender: CurlSender) -> None:

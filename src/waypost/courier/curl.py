@@ -1,76 +1,74 @@
 """The sender on libcurl's multi interface, in a thread of its own.
 
-Owns: one thread, its multi handle and a pool of easy handles. Takes requests and gives reports through queues; reads
-and writes the network only. Never resends (the second request of a transfer is aborted before it leaves), follows no
-redirect, uses no proxy, keeps no cookies, dials nothing that the guard forbids and decodes no compressed answer.
+Owns: one thread, its multi handles and the pools of their easy handles (`slot.py`). Takes requests and gives reports
+through queues; reads and writes the network only. What one request may do is watched over in `slot.py`; where it may
+go is known in `names.py`; what the thread sleeps on is `waiting.py`.
 
-How the thread waits. Each socket is put once, edge-triggered, into an epoll set when libcurl opens it; the kernel
-takes it out when libcurl closes it. Which socket woke the thread does not matter: `perform` looks at all of them.
-This costs no callback into Python for a transfer, unlike `socket_action` (measured: 64,000 sends/s against 40,000),
-and has no limit of 1,024 descriptors, unlike `select`. Where there is no epoll, `select` is used.
+Pools. Handles are kept by what they can show (certificate, proxy, source address, TLS, HTTP/2), and libcurl keeps
+connections apart by the same, but for the source address: there is a multi handle for each, with connections of its
+own, since libcurl lends a bound connection to who asks for none.
+
+Addresses. libcurl resolves nothing: the first transfer after a name was resolved hands its addresses to the multi
+handle (CURLOPT_RESOLVE), where they stay until the name is resolved again.
 """
 
 import contextlib
-import os
+import heapq
 import select
-import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import pycurl
 
-from waypost import __version__
-from waypost.courier.guard import AddressGuard, Judgement
-from waypost.courier.names import NameJudge, authority_of
-from waypost.ports.sender import SendReport, SendRequest
+from waypost.courier.guard import AddressGuard
+from waypost.courier.names import KNOWN_MAX, Found, Name, Names, Place
+from waypost.courier.slot import PLAIN, Kind, Proxy, Slot, Watch, proxy_of, unsent
+from waypost.courier.waiting import WAIT_MAX_MS, EpollWaiter, SelectWaiter, Waiter
+from waypost.errors import WaypostError
+from waypost.ports.sender import Egress, SendReport, SendRequest
 from waypost.settings import CourierSettings
+from waypost.telemetry.stats import Stats
 
-_WAIT_MAX_MS = 100  # with transfers in flight: bounds the harm of an edge that never came
 _WAIT_IDLE_MS = 5_000
-_EVENTS_MAX = 1024
-_EPOLLET = 1 << 31
+_POOLS_MAX = 500  # pools of other kinds; beyond it those of which no handle is in use go
+_USUAL = Egress()
 
-_RESPONSE_CODE, _NAMELOOKUP, _CONNECT = pycurl.RESPONSE_CODE, pycurl.NAMELOOKUP_TIME_T, pycurl.CONNECT_TIME_T
-_APPCONNECT, _STARTTRANSFER = pycurl.APPCONNECT_TIME_T, pycurl.STARTTRANSFER_TIME_T
-_TOTAL = pycurl.TOTAL_TIME_T
 
-_TOO_LARGE = 100  # CURLE_TOO_LARGE, which pycurl does not name
+class _Group:
+    """A multi handle: its transfers, its connections, and the addresses that it was given."""
 
-# libcurl's codes (https://curl.se/libcurl/c/libcurl-errors.html) as ours; `send_failed` for all others.
-_CODES: dict[int, str] = {
-    pycurl.E_UNSUPPORTED_PROTOCOL: "response_malformed",  # the scheme was checked: this is an HTTP/0.9 answer
-    pycurl.E_URL_MALFORMAT: "render_bad_url",
-    pycurl.E_COULDNT_RESOLVE_HOST: "dns_failed",
-    pycurl.E_COULDNT_RESOLVE_PROXY: "dns_failed",
-    pycurl.E_COULDNT_CONNECT: "connect_failed",
-    pycurl.E_INTERFACE_FAILED: "connect_failed",
-    pycurl.E_FTP_WEIRD_SERVER_REPLY: "response_malformed",
-    pycurl.E_BAD_CONTENT_ENCODING: "response_malformed",
-    pycurl.E_WRITE_ERROR: "response_too_large",  # our own write callback says so
-    pycurl.E_FILESIZE_EXCEEDED: "response_too_large",
-    _TOO_LARGE: "response_too_large",
-    pycurl.E_OPERATION_TIMEDOUT: "send_timeout",
-    pycurl.E_SSL_CONNECT_ERROR: "tls_failed",
-    pycurl.E_PEER_FAILED_VERIFICATION: "tls_failed",
-    pycurl.E_SSL_CERTPROBLEM: "tls_failed",
-    pycurl.E_SSL_CIPHER: "tls_failed",
-    pycurl.E_SSL_CACERT_BADFILE: "tls_failed",
-    pycurl.E_SSL_CRL_BADFILE: "tls_failed",
-    pycurl.E_SSL_ISSUER_ERROR: "tls_failed",
-    pycurl.E_SSL_INVALIDCERTSTATUS: "tls_failed",
-    pycurl.E_SSL_PINNEDPUBKEYNOTMATCH: "tls_failed",
-    pycurl.E_SSL_ENGINE_INITFAILED: "tls_failed",
-    pycurl.E_USE_SSL_FAILED: "tls_failed",
-    pycurl.E_ABORTED_BY_CALLBACK: "resend_refused",
-}
+    def __init__(self, settings: CourierSettings) -> None:
+        self.multi: Any = pycurl.CurlMulti()
+        self.multi.setopt(pycurl.M_MAXCONNECTS, settings.connections_kept_max)
+        self.multi.setopt(pycurl.M_MAX_CONCURRENT_STREAMS, settings.http2_streams_max)
+        self.running = 0
+        self.given: dict[tuple[str, int], tuple[str, ...]] = {}
+        self.giving: list[tuple[tuple[str, int], tuple[str, ...]]] = []  # with a transfer that was not begun yet
+
+    def performed(self) -> None:
+        """What was set on transfers has reached the multi handle."""
+        self.given.update(self.giving)
+        self.giving.clear()
+
+
+class _Pool:
+    """Handles of one kind, and those of them that are free."""
+
+    def __init__(self, group: _Group, kind: Kind, proxy: Proxy | None) -> None:
+        self.group, self.kind, self.proxy = group, kind, proxy
+        self.free: list[Slot] = []
+        self.size = 0
 
 
 class CurlSender:
     """See `ports.sender.Sender`. `submit`, `reports`, `wake` and `close` are called by one thread, `wake` by any."""
 
-    def __init__(self, settings: CourierSettings, guard: AddressGuard, *, use_epoll: bool = True) -> None:
+    def __init__(
+        self, settings: CourierSettings, guard: AddressGuard, stats: Stats | None = None, *, use_epoll: bool = True
+    ) -> None:
         self._settings = settings
         self._guard = guard
         self._inbox: deque[SendRequest] = deque()
@@ -79,15 +77,18 @@ class CurlSender:
         self._failure: BaseException | None = None
         self._closing = False
         self._in_flight = 0
-        self._multi: Any = pycurl.CurlMulti()
-        self._multi.setopt(pycurl.M_MAXCONNECTS, settings.connections_kept_max)
-        self._waiter: _Waiter = _EpollWaiter() if use_epoll and hasattr(select, "epoll") else _SelectWaiter(self._multi)
-        self._names = NameJudge(guard, self._name_judged)
-        self._judged: deque[tuple[str, Judgement]] = deque()  # names that were asked for, answered
-        self._unjudged: dict[str, list[SendRequest]] = {}  # requests that wait for their name
-        self._slots: dict[Any, _Slot] = {}  # every easy handle that was ever made
-        self._free: list[_Slot] = []
-        self._certified: dict[tuple[str, str], list[_Slot]] = {}  # free too, by what they show: they can show no other
+        self._groups = {"": _Group(settings)}  # by source address
+        self._multis = [self._groups[""].multi]
+        has_epoll = use_epoll and hasattr(select, "epoll")
+        self._waiter: Waiter = EpollWaiter() if has_epoll else SelectWaiter(self._multis)
+        self._watch = Watch(settings, guard, self._waiter, stats)
+        self._names = Names(guard, settings, self._waiter.wake, stats)
+        self._plain = _Pool(self._groups[""], PLAIN, None)
+        self._pools: dict[Kind, _Pool] = {}  # of all other kinds
+        self._slots: dict[Any, tuple[Slot, _Pool]] = {}  # by easy handle, all that there are
+        self._first_bytes: list[tuple[float, int, Slot, _Pool]] = []  # a heap: when to look whether they came
+        self._looks = 0
+        self._now_ms = 0.0
         self._thread = threading.Thread(target=self._run, name="waypost-sender", daemon=True)
         self._thread.start()
 
@@ -143,385 +144,254 @@ class CurlSender:
             self._shut()
 
     def _loop(self) -> None:
-        multi, inbox, waiter = self._multi, self._inbox, self._waiter
-        running = 0
+        inbox, names, waiter = self._inbox, self._names, self._waiter
         while not self._closing:
-            running += self._start_new()
-            if running:
-                multi.perform()
-                running -= self._collect()
-            if inbox or self._judged:
+            self._now_ms = monotonic_ms()
+            self._start_new()
+            running = 0
+            for group in tuple(self._groups.values()):
+                if group.running:
+                    group.multi.perform()
+                    if group.giving:
+                        group.performed()
+                    self._collect(group)
+                    running += group.running
+            if self._first_bytes:
+                self._look_for_first_bytes()
+            if inbox or names.has_answers:
                 continue
             waiter.sleeping = True  # from here on `submit` wakes us; look once more for what came before
-            if not inbox and not self._judged and not self._closing:
-                due_ms = multi.timeout() if running else -1
-                bound_ms = _WAIT_MAX_MS if running else _WAIT_IDLE_MS
-                waiter.wait(bound_ms if due_ms < 0 else min(due_ms, bound_ms))
+            if not inbox and not names.has_answers and not self._closing:
+                waiter.wait(self._wait_ms(running))
             waiter.sleeping = False
 
-    def _start_new(self) -> int:
-        """Starts what was submitted and whose name is judged; answers how many transfers run more than before."""
-        inbox, names = self._inbox, self._names
-        started = 0
-        while self._judged:
-            authority, judgement = self._judged.popleft()
-            names.answered(authority, judgement)
-            for request in self._unjudged.pop(authority, ()):
-                started += self._start(request, judgement)
+    def _wait_ms(self, running: int) -> int:
+        """How long nothing is to be done, if nothing happens."""
+        bound_ms = WAIT_MAX_MS if running else _WAIT_IDLE_MS
+        for group in self._groups.values():
+            if group.running and 0 <= (due_ms := group.multi.timeout()) < bound_ms:
+                bound_ms = due_ms
+        next_ms = self._names.due_ms()
+        if self._first_bytes:
+            next_ms = min(next_ms, self._first_bytes[0][0])
+        if next_ms < float("inf"):
+            bound_ms = min(bound_ms, max(0, int(next_ms - monotonic_ms()) + 1))
+        return bound_ms
+
+    def _start_new(self) -> None:
+        """Starts what was submitted, and what waited for a name that is known now."""
+        inbox, now_ms = self._inbox, self._now_ms
+        for name in self._names.settle(now_ms):
+            waiting, name.waiting = name.waiting, []
+            for request, since_ms in waiting:
+                self._begin(request, since_ms)
         while inbox:
-            request = inbox.popleft()
-            authority = authority_of(request.url)
-            known = names.known(authority)
-            if known is not None:
-                started += self._start(request, known)
-                continue
-            waiting = self._unjudged.get(authority)
-            if waiting is None:
-                waiting = self._unjudged[authority] = []
-                names.ask(authority)
-            waiting.append(request)
-        return started
+            self._begin(inbox.popleft(), now_ms)
 
-    def _start(self, request: SendRequest, judgement: Judgement) -> int:
-        """Starts one transfer, or reports why not; answers how many were started."""
-        if judgement:
-            self._report([_unsent(request.token, str(judgement), judgement.why, judgement.address)])
-            return 0
-        free = self._free
-        if request.certificate:
-            free = self._certified.setdefault((request.certificate, request.key), [])
-        slot = free.pop() if free else self._new_slot(free, request)
+    def _begin(self, request: SendRequest, since_ms: float) -> None:
+        """Starts one transfer, has it wait for a name, or reports why it cannot be made."""
         try:
-            slot.prepare(request)
-            self._multi.add_handle(slot.easy)
+            place = self._names.place(request.url)
+            found = self._names.look(place, self._now_ms)
+            if found is None:
+                self._wait_for(place.name, request, since_ms)
+            elif found.judgement:
+                why = found.judgement
+                self._refuse(request, str(why), why.why, since_ms, why.address)
+            elif request.egress is None and not request.certificate:
+                self._start(request, place, found, self._plain, since_ms)
+            else:
+                self._begin_by(request, place, found, since_ms)
+        except WaypostError as error:
+            self._refuse(request, error.code, error.detail, since_ms)
+
+    def _begin_by(self, request: SendRequest, place: Place, found: Found, since_ms: float) -> None:
+        """As `_begin`, for what leaves in a way of its own. Raises WaypostError."""
+        egress = request.egress or _USUAL
+        if egress.http2 and not request.url.startswith("https:"):
+            egress = egress._replace(http2=False)
+        kind = Kind(request.certificate, request.key, egress)
+        pool = self._pools.get(kind) or self._new_pool(kind)
+        if pool.proxy is None:
+            self._start(request, place, found, pool, since_ms)
+            return
+        for address in found.addresses:  # it dials for us: the port is judged now
+            judgement = self._guard.judge(address, place.port, request.ports)
+            if judgement:
+                self._refuse(request, str(judgement), judgement.why, since_ms, address)
+                return
+        gate = self._names.place(pool.proxy.url)
+        way = self._names.look(gate, self._now_ms)
+        if way is None:
+            self._wait_for(gate.name, request, since_ms)
+        elif way.judgement:
+            raise WaypostError(_code_of_gate(str(way.judgement)), f"the proxy: {way.judgement.why}")
+        else:
+            self._start(request, gate, way, pool, since_ms, (place, _first_of(found.addresses)))
+
+    def _start(
+        self,
+        request: SendRequest,
+        place: Place,
+        found: Found,
+        pool: _Pool,
+        since_ms: float,
+        behind: tuple[Place, str] | None = None,
+    ) -> None:
+        """Starts one transfer to where `found` says; `behind` is what lies behind a proxy, and its address."""
+        group = pool.group
+        target = place if behind is None else behind[0]
+        slot = pool.free.pop() if pool.free else self._new_slot(pool)
+        try:
+            slot.prepare(request, target.url(request.url), self._now_ms - since_ms)
+            slot.may_resolve = place.name is None
+            if place.name is not None and group.given.get(place.key) != found.addresses:
+                _give(group, slot, place, found)
+            if behind is not None:
+                address = f"[{behind[1]}]" if ":" in behind[1] else behind[1]
+                slot.easy.setopt(pycurl.CONNECT_TO, [f"::{address}:{target.port}"])
+            group.multi.add_handle(slot.easy)
         except (pycurl.error, ValueError, TypeError) as error:
-            self._report([_unsent(request.token, "render_bad_url", str(error))])
-            free.append(slot)
-            return 0
-        return 1
+            slot.first_byte_ms = 0
+            pool.free.append(slot)
+            self._refuse(request, "render_bad_url", str(error), since_ms)
+            return
+        except WaypostError:
+            slot.first_byte_ms = 0
+            pool.free.append(slot)
+            raise
+        group.running += 1
+        if slot.first_byte_ms:
+            self._look_at(slot, pool, self._now_ms + slot.first_byte_ms)
 
-    def _name_judged(self, authority: str, judgement: Judgement) -> None:
-        """Called by a thread that resolves."""
-        self._judged.append((authority, judgement))
-        self._waiter.wake()
+    def _wait_for(self, name: Name | None, request: SendRequest, since_ms: float) -> None:
+        assert name is not None
+        name.waiting.append((request, since_ms))
 
-    def _new_slot(self, home: "list[_Slot]", request: SendRequest) -> "_Slot":
-        slot = _Slot(self._settings, self._guard, self._waiter, home)
-        if request.certificate:
-            slot.easy.setopt(pycurl.SSLCERT, request.certificate)
-            slot.easy.setopt(pycurl.SSLKEY, request.key or request.certificate)
-        self._slots[slot.easy] = slot
+    def _new_slot(self, pool: _Pool) -> Slot:
+        try:
+            slot = Slot(self._watch, pool.kind, pool.proxy)
+        except pycurl.error as error:
+            raise WaypostError("tls_failed", str(error)) from error
+        pool.size += 1
+        self._slots[slot.easy] = (slot, pool)
         return slot
 
-    def _collect(self) -> int:
-        """Reports the transfers that ended; answers how many."""
-        multi, slots = self._multi, self._slots
+    def _new_pool(self, kind: Kind) -> _Pool:
+        proxy = proxy_of(kind.egress.proxy) if kind.egress.proxy else None
+        if len(self._pools) >= _POOLS_MAX:
+            self._drop_idle_pools()
+        source = kind.egress.source_address
+        group = self._groups.get(source)
+        if group is None:
+            group = self._groups[source] = _Group(self._settings)
+            self._multis.append(group.multi)
+        pool = self._pools[kind] = _Pool(group, kind, proxy)
+        return pool
+
+    def _drop_idle_pools(self) -> None:
+        for kind, pool in tuple(self._pools.items()):
+            if len(pool.free) < pool.size:
+                continue
+            del self._pools[kind]
+            for slot in pool.free:
+                del self._slots[slot.easy]
+                slot.easy.close()
+
+    def _collect(self, group: _Group) -> None:
+        """Reports the transfers that ended."""
+        multi, slots = group.multi, self._slots
         reports: list[SendReport] = []
         while True:
             queued, whole, failed = multi.info_read()
             for easy in whole:
-                slot = slots[easy]
+                slot, pool = slots[easy]
                 reports.append(slot.report(0, ""))
                 multi.remove_handle(easy)
-                slot.home.append(slot)
+                pool.free.append(slot)
             for easy, number, text in failed:
-                slot = slots[easy]
-                reports.append(slot.report(number, text))
+                slot, pool = slots[easy]
+                report = slot.report(number, text)
+                reports.append(report)
                 multi.remove_handle(easy)
-                slot.home.append(slot)
+                pool.free.append(slot)
             if not queued:
                 break
         if reports:
+            group.running -= len(reports)
             self._report(reports)
-        return len(reports)
+
+    def _refuse(self, request: SendRequest, code: str, why: str, since_ms: float, address: str = "") -> None:
+        waited_us = int((self._now_ms - since_ms) * 1000)
+        self._report([unsent(request.token, code, why, address, waited_us)])
 
     def _report(self, reports: list[SendReport]) -> None:
         self._ended.extend(reports)
         if not self._ended_event.is_set():
             self._ended_event.set()
 
+    # --- the first byte ------------------------------------------------------------------------------
+
+    def _look_at(self, slot: Slot, pool: _Pool, due_ms: float) -> None:
+        """One look is kept for a slot, whatever it carries; another only where the first would come too late."""
+        if slot.watched_ms and slot.watched_ms <= due_ms:
+            return
+        slot.watched_ms = due_ms
+        self._looks += 1
+        heapq.heappush(self._first_bytes, (due_ms, self._looks, slot, pool))
+
+    def _look_for_first_bytes(self) -> None:
+        """Ends the transfers whose answer has not begun in time."""
+        heap = self._first_bytes
+        now_ms = monotonic_ms()
+        while heap and heap[0][0] <= now_ms:
+            due_ms, _, slot, pool = heapq.heappop(heap)
+            if slot.watched_ms != due_ms:
+                continue  # there is another look
+            slot.watched_ms = 0.0
+            next_ms = slot.first_byte_due_ms(now_ms)
+            if next_ms > now_ms:
+                self._look_at(slot, pool, next_ms)
+            elif next_ms:
+                why = f"the answer did not begin within {slot.first_byte_ms} ms of the request"
+                report = slot.report(0, why, "first_byte_timeout")
+                pool.group.multi.remove_handle(slot.easy)
+                pool.group.running -= 1
+                pool.free.append(slot)
+                self._report([report])
+
     def _shut(self) -> None:
-        """Abandons what is in flight. The multi handle goes first: it closes connections, whose callbacks belong to
+        """Abandons what is in flight. The multi handles go first: they close connections, whose callbacks belong to
         easy handles."""
-        for easy in self._slots:
+        for easy, (_, pool) in self._slots.items():
             with contextlib.suppress(pycurl.error):  # not in the multi handle
-                self._multi.remove_handle(easy)
-        self._multi.close()
+                pool.group.multi.remove_handle(easy)
+        for group in self._groups.values():
+            group.multi.close()
         for easy in self._slots:
             easy.close()
 
 
-class _Slot:
-    """An easy handle for life, and what the transfer that it carries now has seen. Callbacks are set once."""
-
-    __slots__ = (
-        "_begun",
-        "_body",
-        "_bytes",
-        "_bytes_max",
-        "_connect_timeout_ms",
-        "_guard",
-        "_keep",
-        "_kept_max",
-        "_method",
-        "_opened",
-        "_probe",
-        "_reached",
-        "_refused",
-        "_total_timeout_ms",
-        "_waiter",
-        "address",
-        "easy",
-        "home",
-        "token",
-    )
-
-    def __init__(self, settings: CourierSettings, guard: AddressGuard, waiter: "_Waiter", home: "list[_Slot]") -> None:
-        self.home = home  # where it stands when it is free
-        self._guard = guard
-        self._waiter = waiter
-        self._keep = self._kept_max = settings.body_kept_bytes_max
-        self._bytes_max = settings.response_bytes_max
-        self._method = "GET"
-        self._connect_timeout_ms = self._total_timeout_ms = -1
-        self._probe = False
-        self.token = 0
-        self._clear()
-        self.easy = _new_easy(settings)
-        self.easy.setopt(pycurl.OPENSOCKETFUNCTION, self._open_socket)
-        self.easy.setopt(pycurl.PREREQFUNCTION, self._before_request)
-        self.easy.setopt(pycurl.WRITEFUNCTION, self._take_body)
-
-    def _clear(self) -> None:
-        self._begun = 0  # requests that this transfer was about to send: 1, or it is stopped
-        self._opened = False  # whether it made a connection of its own
-        self._reached = False  # a probe whose connection stood
-        self._refused: Judgement | None = None
-        self.address = ""
-        self._body = b""
-        self._bytes = 0
-
-    def prepare(self, request: SendRequest) -> None:
-        """Sets the request. Raises pycurl.error, ValueError or TypeError for what libcurl cannot take."""
-        self._clear()
-        easy = self.easy
-        self.token = request.token
-        easy.setopt(pycurl.URL, request.url)
-        if request.method != self._method or request.method != "GET":
-            self._prepare_method(request)
-        easy.setopt(pycurl.HTTPHEADER, _header_lines(request.headers))
-        if request.connect_timeout_ms != self._connect_timeout_ms:
-            self._connect_timeout_ms = request.connect_timeout_ms
-            easy.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, request.connect_timeout_ms))  # 0 would mean libcurl's default
-        if request.total_timeout_ms != self._total_timeout_ms:
-            self._total_timeout_ms = request.total_timeout_ms
-            easy.setopt(pycurl.TIMEOUT_MS, max(1, request.total_timeout_ms))  # 0 would mean none
-        self._keep = request.body_bytes or self._kept_max
-        if request.probe is not self._probe:
-            self._probe = request.probe
-            easy.setopt(pycurl.FRESH_CONNECT, int(request.probe))  # a kept connection would show nothing
-
-    def _prepare_method(self, request: SendRequest) -> None:
-        easy = self.easy
-        self._method = request.method
-        easy.unsetopt(pycurl.CUSTOMREQUEST)
-        if request.method == "GET":
-            easy.setopt(pycurl.HTTPGET, 1)
-            return
-        easy.setopt(pycurl.POST, 1)
-        easy.setopt(pycurl.POSTFIELDS, request.body)
-        if request.method != "POST":
-            easy.setopt(pycurl.CUSTOMREQUEST, request.method)
-
-    # --- callbacks -----------------------------------------------------------------------------------
-
-    def _open_socket(self, purpose: int, address: Any) -> Any:
-        """A socket for an address that may be dialled. Once one is refused, so are all others of this transfer."""
-        host, port = (address.addr[0], address.addr[1]) if isinstance(address.addr, tuple) else (str(address.addr), 0)
-        if self._refused is None:
-            judgement = self._guard.judge(host, port)
-            if not judgement:
-                self._opened = True
-                opened = _Lent(address.family, address.socktype, address.protocol)
-                self._waiter.watch(opened)
-                return opened
-            self._refused = judgement
-            self.address = host
-        return pycurl.SOCKET_BAD
-
-    def _before_request(self, address: str, local: str, port: int, local_port: int) -> int:
-        """Called when a connection stands, new or reused, and the request is about to be sent on it."""
-        self._begun += 1
-        self.address = address
-        if self._begun > 1:
-            return int(pycurl.PREREQFUNC_ABORT)
-        if self._refused is None:
-            judgement = self._guard.judge(address, port)
-            if not judgement and not self._probe:
-                return int(pycurl.PREREQFUNC_OK)
-            self._reached = not judgement
-            self._refused = judgement or None
-        self._begun = 0  # nothing has left
-        return int(pycurl.PREREQFUNC_ABORT)
-
-    def _take_body(self, data: bytes) -> int | None:
-        """Takes a piece of the answer's body; 0 stops the transfer."""
-        self._bytes += len(data)
-        if len(self._body) < self._keep:
-            self._body += data[: self._keep - len(self._body)]
-        return None if self._bytes <= self._bytes_max else 0
-
-    # --- the end -------------------------------------------------------------------------------------
-
-    def report(self, number: int, text: str) -> SendReport:
-        """How the transfer ended; `number` is libcurl's code, 0 for a whole answer."""
-        get = self.easy.getinfo
-        status = get(_RESPONSE_CODE)
-        begun = self._begun > 0
-        code = ""
-        if self._reached:
-            text = ""
-        elif number:
-            code, text = self._code_of(number, text)
-        elif status < 200:
-            code, text = "response_malformed", "no HTTP status"
-        retry_after = "" if not code and 200 <= status < 300 else str(get(pycurl.RETRY_AFTER) or "")
-        return SendReport(
-            self.token,
-            code,
-            text,
-            status,
-            self.address,
-            get(_NAMELOOKUP),
-            get(_CONNECT),
-            get(_APPCONNECT),
-            get(_STARTTRANSFER),
-            get(_TOTAL),
-            begun and not self._opened,
-            begun,
-            self._body,
-            retry_after,
-        )
-
-    def _code_of(self, number: int, text: str) -> tuple[str, str]:
-        if self._refused is not None:
-            return str(self._refused), self._refused.why
-        if number == pycurl.E_ABORTED_BY_CALLBACK:
-            return "resend_refused", "the connection broke after the request was sent; libcurl would have sent it again"
-        if number == pycurl.E_OPERATION_TIMEDOUT and not self._begun and not self.easy.getinfo(pycurl.CONNECT_TIME_T):
-            return "connect_failed", text
-        return _CODES.get(number, "send_failed"), text
+def _give(group: _Group, slot: Slot, place: Place, found: Found) -> None:
+    """Has the transfer hand a name's addresses to the multi handle."""
+    gone = []
+    if len(group.given) >= KNOWN_MAX:
+        gone = [f"-{host}:{port}" for host, port in group.given]
+        group.given.clear()
+    addresses = ",".join(f"[{one}]" if ":" in one else one for one in found.addresses)
+    slot.easy.setopt(pycurl.RESOLVE, [*gone, f"{place.host}:{place.port}:{addresses}"])
+    group.giving.append((place.key, found.addresses))
 
 
-def _unsent(token: int, code: str, why: str, address: str = "") -> SendReport:
-    """The report of a request that was not begun."""
-    return SendReport(token, code, why, 0, address, 0, 0, 0, 0, 0, False, False, b"", "")
+def _first_of(addresses: Sequence[str]) -> str:
+    """The one that a proxy is told: IPv4 where there is one, as proxies without IPv6 are many."""
+    return next((one for one in addresses if ":" not in one), addresses[0])
 
 
-class _Lent(socket.socket):
-    """A socket whose descriptor pycurl duplicates; ours is closed as soon as pycurl lets it go."""
-
-    def __del__(self) -> None:
-        self.close()
+def _code_of_gate(code: str) -> str:
+    return code if code == "address_forbidden" else "proxy_failed"
 
 
-def _header_lines(headers: Sequence[tuple[str, str]]) -> Sequence[str | bytes]:
-    """As libcurl takes them: `;` marks a header that is sent empty."""
-    lines = [f"{name}: {value}" if value else f"{name};" for name, value in headers]
-    return lines if "".join(lines).isascii() else [line.encode() for line in lines]
-
-
-def _new_easy(settings: CourierSettings) -> Any:
-    """An easy handle with everything that never changes from request to request."""
-    easy = pycurl.Curl()
-    for option, value in (
-        (pycurl.NOSIGNAL, 1),
-        (pycurl.PROXY, ""),  # none, whatever the environment says
-        (pycurl.NOPROXY, "*"),
-        (pycurl.FOLLOWLOCATION, 0),
-        (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
-        (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),  # HTTP/2 has resends of its own (RFC 9113, 8.7)
-        (pycurl.HTTP09_ALLOWED, 0),
-        (pycurl.SSL_VERIFYPEER, 1),
-        (pycurl.SSL_VERIFYHOST, 2),
-        (pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2),
-        (pycurl.NETRC, 0),
-        (pycurl.USERAGENT, f"Waypost/{__version__}"),
-        (pycurl.MAXFILESIZE, settings.response_bytes_max),
-        (pycurl.BUFFERSIZE, 16_384),
-    ):
-        easy.setopt(option, value)
-    return easy
-
-
-class _Waiter(Protocol):
-    """What the thread sleeps on."""
-
-    sleeping: bool
-
-    def watch(self, opened: socket.socket) -> None:
-        """Notes a socket that libcurl will use."""
-
-    def wait(self, wait_ms: int) -> None: ...
-
-    def wake(self) -> None:
-        """Ends a wait, from any thread."""
-
-    def close(self) -> None: ...
-
-
-class _EpollWaiter:
-    def __init__(self) -> None:
-        self.sleeping = False
-        self._reader, self._writer = os.pipe()
-        os.set_blocking(self._reader, False)
-        os.set_blocking(self._writer, False)
-        self._epoll = select.epoll()
-        self._epoll.register(self._reader, select.EPOLLIN)
-
-    def watch(self, opened: socket.socket) -> None:
-        """pycurl duplicates the descriptor and lets ours go; the registration belongs to the socket behind both, and
-        ends when libcurl closes its own."""
-        self._epoll.register(opened.fileno(), select.EPOLLIN | select.EPOLLOUT | _EPOLLET)
-
-    def wait(self, wait_ms: int) -> None:
-        for descriptor, _ in self._epoll.poll(wait_ms / 1000, _EVENTS_MAX):
-            if descriptor == self._reader:
-                with contextlib.suppress(BlockingIOError):
-                    os.read(self._reader, 4096)
-
-    def wake(self) -> None:
-        if self.sleeping:
-            self.sleeping = False
-            with contextlib.suppress(BlockingIOError):  # full of wake-ups already
-                os.write(self._writer, b"w")
-
-    def close(self) -> None:
-        self._epoll.close()
-        os.close(self._reader)
-        os.close(self._writer)
-
-
-class _SelectWaiter:
-    """For systems without epoll: short waits in libcurl's own select."""
-
-    _STEP_MS = 10
-
-    def __init__(self, multi: Any) -> None:
-        self.sleeping = False
-        self._multi = multi
-        self._woken = threading.Event()
-
-    def watch(self, opened: socket.socket) -> None: ...
-
-    def wait(self, wait_ms: int) -> None:
-        if wait_ms > _WAIT_MAX_MS:  # nothing in flight
-            self._woken.wait(wait_ms / 1000)
-        elif self._multi.select(min(wait_ms, self._STEP_MS) / 1000) < 0:
-            self._woken.wait(min(wait_ms, self._STEP_MS) / 1000)
-        self._woken.clear()
-
-    def wake(self) -> None:
-        self._woken.set()
-
-    def close(self) -> None: ...
+def monotonic_ms() -> float:
+    """The clock of everything that is waited for here."""
+    return time.monotonic() * 1000

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from waypost.catalog.model import Delivery
 from waypost.courier.landing import Flight, Special
 from waypost.courier.policies import Policies, Policy
 from waypost.courier.render import Rendered, Renderer
@@ -18,7 +19,7 @@ from waypost.courier.tokens import Key, Tokens
 from waypost.errors import WaypostError
 from waypost.model.frames import AttemptReason, PostbackOut
 from waypost.ports.clock import Clock
-from waypost.ports.sender import SendReport, SendRequest
+from waypost.ports.sender import Egress, SendReport, SendRequest
 from waypost.settings import CourierSettings
 from waypost.telemetry.stats import Stats
 
@@ -84,7 +85,13 @@ class Dispatch:
             if rule.is_plain:
                 flights[seq] = Flight(lane, item, attempt, reason, at_ms, method, url)
                 connect_ms, total_ms = policy.connect_timeout_ms, policy.total_timeout_ms
-                requests.append(SendRequest(seq, method, url, rendered.headers, rendered.body, connect_ms, total_ms))
+                request = SendRequest(seq, method, url, rendered.headers, rendered.body, connect_ms, total_ms)
+                try:
+                    self.route(request, policy.delivery)
+                except WaypostError as error:
+                    failed.append(_not_sent(seq, error))
+                else:
+                    requests.append(request)
                 continue
             special = Special(rule, (), rendered.ids)
             flights[seq] = Flight(lane, item, attempt, reason, at_ms, method, rendered.shown, special)
@@ -112,6 +119,8 @@ class Dispatch:
         certificate = certificate_key = ""
         try:
             hidden = [self._secrets(reference) for reference in rule.secrets]
+            if policy.delivery.proxy:
+                self._secrets(policy.delivery.proxy)  # before a token is asked for, which leaves by it too
             if rule.signer is not None:
                 auth = rule.signer.auth
                 certificate, certificate_key = auth.certificate, auth.key
@@ -120,6 +129,7 @@ class Dispatch:
                     found = self.tokens.get(key, now_ms)
                     asked = self.tokens.to_ask(key, now_ms, policy.connect_timeout_ms, policy.total_timeout_ms)
                     if asked is not None:
+                        self.route(asked, policy.delivery)
                         requests.append(asked)
                     if found is None:
                         self._unproved.setdefault(key, []).append(_Unproved(seq, rendered))
@@ -134,20 +144,34 @@ class Dispatch:
         assert flight.special is not None
         special = flight.special._replace(hidden=forms_of(hidden), key=key, token=token)
         self._flights[seq] = msgspec.structs.replace(flight, special=special)
-        requests.append(
-            SendRequest(
-                seq,
-                rendered.method,
-                rendered.url,
-                headers,
-                rendered.body,
-                policy.connect_timeout_ms,
-                policy.total_timeout_ms,
-                certificate,
-                certificate_key,
-                self._settings.response_bytes_max if rule.reads_body else 0,
-            )
+        request = SendRequest(
+            seq,
+            rendered.method,
+            rendered.url,
+            headers,
+            rendered.body,
+            policy.connect_timeout_ms,
+            policy.total_timeout_ms,
+            certificate,
+            certificate_key,
+            self._settings.response_bytes_max if rule.reads_body else 0,
         )
+        try:
+            self.route(request, policy.delivery)
+        except WaypostError as error:
+            failed.append(_not_sent(seq, error))
+        else:
+            requests.append(request)
+
+    def route(self, request: SendRequest, delivery: Delivery) -> None:
+        """Sets how the lane's requests leave, and what their first byte may take. Raises WaypostError `auth_secret`."""
+        if delivery.first_byte_timeout_ms:
+            request.first_byte_timeout_ms = delivery.first_byte_timeout_ms
+        if delivery.ports:
+            request.ports = delivery.ports
+        if delivery.http2 or delivery.proxy or delivery.source_address or delivery.tls13:
+            proxy = self._secrets(delivery.proxy) if delivery.proxy else ""
+            request.egress = Egress(delivery.http2, proxy, delivery.source_address, delivery.tls13)
 
 
 def _reason(item: Waiting | Bundle, post: PostbackOut) -> AttemptReason:

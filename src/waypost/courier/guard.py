@@ -7,7 +7,7 @@ so a literal in an odd form (decimal, octal, hex) or a name that points inwards 
 Sources: IANA IPv4 and IPv6 Special-Purpose Address Registries; RFC 6890, 4291, 6052 (NAT64), 3056 (6to4).
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from waypost.errors import WaypostError
@@ -89,8 +89,9 @@ class AddressGuard:
         self._ports = frozenset(ports)
         self._judged: dict[tuple[str, int], Judgement] = {}
 
-    def judge(self, address: str, port: int) -> Judgement:
-        """`address_forbidden`, `port_forbidden`, or empty. An address that cannot be read is forbidden."""
+    def judge(self, address: str, port: int, ports: Collection[int] = ()) -> Judgement:
+        """`address_forbidden`, `port_forbidden`, or empty. An address that cannot be read is forbidden; `ports` may be
+        dialled beside the settings'."""
         key = (address, port)
         judgement = self._judged.get(key)
         if judgement is None:
@@ -98,7 +99,7 @@ class AddressGuard:
             if len(self._judged) >= _JUDGED_MAX:
                 self._judged.clear()
             self._judged[key] = judgement
-        return judgement
+        return _FINE if ports and port in ports and judgement == "port_forbidden" else judgement
 
     def _judge(self, text: str, port: int) -> Judgement:
         try:

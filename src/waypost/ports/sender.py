@@ -9,6 +9,15 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 
+class Egress(NamedTuple):
+    """How requests of a lane leave, where that is not the usual way."""
+
+    http2: bool = False  # where the partner offers it (ALPN); https only
+    proxy: str = ""  # an http or https URL, with user and password where it wants them
+    source_address: str = ""  # of this machine
+    tls13: bool = False  # nothing older
+
+
 class SendRequest(msgspec.Struct, gc=False):
     """One request. `token` is the caller's own, given back with the result."""
 
@@ -22,6 +31,9 @@ class SendRequest(msgspec.Struct, gc=False):
     certificate: str = ""  # PEM files that the client shows; empty: none
     key: str = ""
     body_bytes: int = 0  # of the answer to be given back; 0: as many as are kept with an attempt
+    first_byte_timeout_ms: int = 0  # from the request sent to the first byte of the answer; 0: only the total one
+    ports: tuple[int, ...] = ()  # that may be dialled beside the settings'
+    egress: Egress | None = None
     probe: bool = False  # only looks whether a new connection can be made, TLS included; sends no request
 
 
