@@ -56,6 +56,7 @@ _LISTS = (
             ("courier_retries", "attempts to be repeated"),
             ("courier_given_up", "given up"),
             ("courier_dead", "dead letters"),
+            ("courier_held", "held for a human"),
             ("courier_latency_p50_ms", "latency p50, ms"),
             ("courier_latency_p99_ms", "latency p99, ms"),
         ],

@@ -1,9 +1,17 @@
 """Taking up where the last courier of a shard ended, however it ended.
 
 Owns: what is made of sends whose outcome a crash took. Reads the courier's own journal; writes it, then the lanes.
-Never sends. Run again after a crash in its midst it comes to the same end: outcomes that the journal has are applied
+Never sends.
+
+What becomes of such a send is its partner's to say (`on_unknown` of the catalog in force): sent again and marked, held
+until somebody decides, or given up. Where it is sent again, one that has used up its attempts so is held: what takes
+the courier down with it each time must not do so for ever.
+
+Run again after a crash in its midst it comes to the same end: outcomes that the journal has are applied
 first, and what is still in flight then has none.
 """
+
+from collections import Counter
 
 from waypost.courier.policies import Policies
 from waypost.model.frames import Attempt, AttemptReason, Outcome, PostbackOut, SendResult
@@ -16,6 +24,7 @@ from waypost.telemetry.stats import Stats
 
 _READ_FRAMES_MAX = 5000
 _RESULTS = {"resend": SendResult.UNKNOWN, "hold": SendResult.HELD, "drop": SendResult.GIVEN_UP}
+_AGAIN_AT_LEAST = 4  # times that a send of unknown outcome is begun anew, however few retries a partner has
 
 _log = logger("courier")
 
@@ -35,8 +44,6 @@ class Recovery:
         found = self._lanes.in_flight()
         if not found:
             return position
-        self._stats.add("courier_unknown", len(found))
-        _log.warning("sends_of_unknown_outcome", count=len(found))
         return self._record(found, position)
 
     def _apply_own_journal(self) -> int:
@@ -66,12 +73,33 @@ class Recovery:
         self._lanes.apply(
             LaneBatch(source=self._journal.source, outcomes_start=position, outcomes_end=end, outcomes=outcomes)
         )
+        self._say(attempts)
         return end
+
+    def _say(self, attempts: list[Attempt]) -> None:
+        """One line for all of them, and one for each partner whose catalog entry wants a human to look."""
+        counts = Counter(outcome.result for attempt in attempts for outcome in attempt.outcomes)
+        self._stats.add("courier_unknown", len(attempts))
+        self._stats.add("courier_unknown_held", counts[SendResult.HELD])
+        _log.warning(
+            "sends_of_unknown_outcome",
+            count=len(attempts),
+            sent_again=counts[SendResult.UNKNOWN],
+            held=counts[SendResult.HELD],
+            given_up=counts[SendResult.GIVEN_UP],
+        )
+        held = Counter(attempt.lane for attempt in attempts if attempt.outcomes[0].result is SendResult.HELD)
+        for lane, count in sorted(held.items()):
+            _log.error("held_for_a_human", lane=self._policies.of(lane).name, count=count)
 
     def _attempt(self, item: LaneItem, now_ms: int) -> Attempt:
         post = decode_frame(item.frame)
         assert isinstance(post, PostbackOut)
-        result = _RESULTS[self._policies.of(item.lane).on_unknown]
+        policy = self._policies.of(item.lane)
+        result = _RESULTS[policy.on_unknown]
+        begun_max = max(_AGAIN_AT_LEAST, len(policy.retry.schedule_ms))
+        if result is SendResult.UNKNOWN and item.attempt - item.excused > begun_max:
+            result = SendResult.HELD
         due_ms = now_ms if result is SendResult.UNKNOWN else 0
         outcome = Outcome(item.id, item.seq, item.attempt, result, "outcome_unknown", due_ms)
         reason = AttemptReason.FIRST if item.attempt + post.begun == 1 else AttemptReason.RETRY

@@ -83,6 +83,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("courier_connections", "counter", "connections made"),
     Metric("courier_names_asked", "counter", "host names that were resolved"),
     Metric("courier_names_failed", "counter", "host names that could not be resolved"),
+    Metric("courier_unknown_held", "counter", "sends of unknown outcome that were held for a human"),
     Metric("courier_in_flight", "gauge", "requests in flight"),
     Metric("courier_queued", "gauge", "postbacks waiting in lanes"),
     Metric("courier_dead", "gauge", "dead letters held"),
