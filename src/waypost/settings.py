@@ -94,6 +94,7 @@ class CourierSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     poll_ms: int
     take_max: int
     lane_memory_max: int
+    memory_items_max: int
     in_flight_max: int
     lane_concurrency: int
     connect_timeout_ms: int
@@ -120,6 +121,9 @@ class CourierSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     breaker_window_ms: int
     breaker_pause_ms: int
     breaker_pause_max_ms: int
+    offline_share: float
+    offline_lanes: int
+    offline_probe_ms: int
 
 
 class ArchiveSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

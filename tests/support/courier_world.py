@@ -35,7 +35,13 @@ class World:
         self.journal_feed = MemoryFeed("courier-0")
         self.words = MemoryFeed("operator")
         self.positions = MemoryPositions()
-        defaults = {"retry_schedule_ms": (1000, 10_000), "retry_jitter": 0.0}
+        # Partners that fail in these tests are not held back for it, unless a test says so.
+        defaults = {
+            "retry_schedule_ms": (1000, 10_000),
+            "retry_jitter": 0.0,
+            "breaker_share": 0.0,
+            "offline_share": 0.0,
+        }
         self.settings: CourierSettings = msgspec.structs.replace(
             load_settings(None, {}).courier, **{**defaults, **changes}
         )
@@ -50,7 +56,7 @@ class World:
                 number,
                 f"partner-{number}",
                 (self.rules.get(number, PostbackRule(1, (), (), (), (), "GET", URL, {}, "", ())),),
-                self.deliveries.get(number, Delivery()),
+                self.deliveries.get(number, Delivery(adaptive=False)),
             )
             for number in range(1, 60)
         ]

@@ -6,28 +6,29 @@ import pytest
 
 from waypost.errors import ERRORS
 from waypost.model.frames import SendResult
-from waypost.stages.lanes import Judgement, RetryPolicy, judge, pause_before_ms, retry_after_ms
+from waypost.stages.lanes import Judgement, RetryPolicy, Tried, judge, pause_before_ms, retry_after_ms
 
 NOW = 1_700_000_000_000
 POLICY = RetryPolicy((1000, 5000, 60000), 0.0)
 
 
 def judged(*, code: str = "", status: int = 200, attempt: int = 1, retry_after: str = "") -> Judgement:
-    return judge(code=code, status=status, retry_after=retry_after, id="p1", attempt=attempt, now_ms=NOW, policy=POLICY)
+    tried = Tried("p1", attempt)
+    return judge(code=code, status=status, retry_after=retry_after, tried=tried, now_ms=NOW, policy=POLICY)
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
 def test_2xx_is_delivered(status: int) -> None:
-    assert judged(status=status) == (SendResult.DELIVERED, "", 0)
+    assert judged(status=status) == (SendResult.DELIVERED, "", 0, "")
 
 
 @pytest.mark.parametrize("status", [301, 302, 304, 307, 400, 401, 403, 404, 408, 425, 429, 500, 502, 503, 504, 599, 0])
 def test_every_other_answer_is_tried_again(status: int) -> None:
-    assert judged(status=status) == (SendResult.RETRY, "http_status", NOW + 1000)
+    assert judged(status=status) == (SendResult.RETRY, "http_status", NOW + 1000, "")
 
 
 def test_gone_is_final() -> None:
-    assert judged(status=410) == (SendResult.GIVEN_UP, "status_final", 0)
+    assert judged(status=410) == (SendResult.GIVEN_UP, "status_final", 0, "")
 
 
 @pytest.mark.parametrize(
@@ -36,12 +37,12 @@ def test_gone_is_final() -> None:
 )
 def test_what_trying_again_cannot_help_is_given_up(code: str) -> None:
     assert not ERRORS[code].retriable
-    assert judged(code=code, status=0) == (SendResult.GIVEN_UP, code, 0)
+    assert judged(code=code, status=0) == (SendResult.GIVEN_UP, code, 0, "")
 
 
 @pytest.mark.parametrize("code", ["send_timeout", "dns_failed", "tls_failed", "resend_refused", "response_too_large"])
 def test_failures_of_the_exchange_are_tried_again_whatever_the_status(code: str) -> None:
-    assert judged(code=code, status=200) == (SendResult.RETRY, code, NOW + 1000)
+    assert judged(code=code, status=200) == (SendResult.RETRY, code, NOW + 1000, "")
 
 
 def test_the_schedule_is_followed_to_its_end() -> None:
@@ -50,7 +51,8 @@ def test_the_schedule_is_followed_to_its_end() -> None:
 
 
 def test_without_a_schedule_the_first_failure_is_the_last() -> None:
-    result = judge(code="", status=500, retry_after="1", id="p1", attempt=1, now_ms=NOW, policy=RetryPolicy((), 0.2))
+    policy = RetryPolicy((), 0.2)
+    result = judge(code="", status=500, retry_after="1", tried=Tried("p1", 1), now_ms=NOW, policy=policy)
     assert result.result is SendResult.GIVEN_UP
 
 

@@ -15,7 +15,9 @@ from collections.abc import Callable
 from waypost.courier.control import Control
 from waypost.courier.dispatch import Dispatch
 from waypost.courier.landing import Flight, Landed, land
+from waypost.courier.lane import FAR
 from waypost.courier.latency import LatencyWindow, bucket_of
+from waypost.courier.offline import TOKENS_BELOW, Offline, is_cut
 from waypost.courier.outbox_reader import OutboxReader, new_item
 from waypost.courier.policies import Policies
 from waypost.courier.recovery import Recovery
@@ -23,7 +25,7 @@ from waypost.courier.render import Renderer
 from waypost.courier.schedule import Bundle, Lane, Schedule, Waiting
 from waypost.courier.secrets import Resolve, Secrets
 from waypost.errors import WaypostError
-from waypost.model.frames import PostbackOut, SendResult, SetAside
+from waypost.model.frames import Attempt, AttemptReason, PostbackOut, SendResult, SetAside
 from waypost.model.wire import encode_frame
 from waypost.ports.catalog_source import CatalogSource
 from waypost.ports.clock import Clock
@@ -31,19 +33,21 @@ from waypost.ports.feed import Feed, Journal, Positions
 from waypost.ports.lanes import LaneBatch, LaneItem, Lanes, Rank
 from waypost.ports.sender import Sender, SendReport
 from waypost.settings import CourierSettings
+from waypost.stages.lanes import Blame, blame_of, retry_after_ms
 from waypost.telemetry.log import logger
 from waypost.telemetry.stats import Stats
 
 _HOUSEKEEPING_MS = 1000  # heartbeat, positions, gauges, a look at the catalog's version
 _CATALOG_POLL_MS = 200
 _TRIM_MS = 5000
+_TICK_MS = 150
 _WRITE_AGAIN_MS = 100  # pause before a commit that failed is tried again
 _LANES_SHOWN_MAX = 200
 _GONE = 410
 _LOOK_AHEAD = 64  # postbacks taken in a cycle beyond what there is room for, to find other lanes
 # Names of their own: to find an enum's member takes long, and this is done for each send.
 _DELIVERED, _RETRY = SendResult.DELIVERED, SendResult.RETRY
-_LIVE, _RESEND = Rank.LIVE, Rank.RESEND
+_LIVE, _RESEND, _FIRST = Rank.LIVE, Rank.RESEND, AttemptReason.FIRST
 _STOPS = frozenset({"fenced", "store_out_of_order", "store_corrupt", "wire_version"})  # trying again cannot help
 
 _log = logger("courier")
@@ -80,11 +84,12 @@ class Courier:
         secrets = Secrets(resolve, clock.monotonic_ms)
         renderer = Renderer(catalogs, secrets)
         self._policies = Policies(settings)
-        self._schedule = Schedule(lanes, settings.lane_memory_max, self._policies.of, renderer.batch_of)
+        self._schedule = Schedule(lanes, settings, self._policies.of, renderer.batch_of)
         self._words = words
         self._control = Control(words, lanes, self._schedule, self._policies, positions, self._name, clock, stats)
         self._flights: dict[int, Flight] = {}  # by place in the outbox; in order of their intents
         self._dispatch = Dispatch(renderer, secrets, self._policies, self._flights, settings, clock, stats)
+        self._offline = Offline(settings, stats, self._dispatch.probe)
         self._landed: list[Landed] = []  # ended, not in the journal yet
         self._aside: list[bytes] = []  # frames set aside, not in the journal yet
         self._batch: LaneBatch | None = None  # not committed yet
@@ -98,7 +103,7 @@ class Courier:
         self._is_held = False  # the last commit failed
         self._wait_ms = 0.0
         self._housekeeping_due_ms = self._catalog_due_ms = 0.0
-        self._trim_due_ms = self._last_append_ms = 0.0
+        self._trim_due_ms = self._last_append_ms = self._tick_due_ms = 0.0
 
     # --- running -------------------------------------------------------------------------------------
 
@@ -124,8 +129,9 @@ class Courier:
         try:
             if self._batch is not None:
                 work += self._commit()
-            work += self._obey()
             self._schedule.refill(self._clock.now_ms())
+            self._supersede()
+            work += self._obey()
             work += self._plan()
             if self._batch is not None:
                 self._commit()
@@ -133,6 +139,8 @@ class Courier:
         except WaypostError as error:
             self._hold(error)
             work = 0
+        if self._clock.monotonic_ms() >= self._tick_due_ms:
+            self._tick()
         self._keep_house()
         self._wait_ms = 0.0 if work else self._settings.poll_ms
         return work
@@ -186,15 +194,26 @@ class Courier:
         kept_max, tokens = self._settings.body_kept_bytes_max, self._dispatch.tokens
         ended = delivered = 0
         for report in reports:
-            if report.token < 0:  # no attempt, but a token that attempts wait for
-                reports += self._token_landed(report)
+            if report.token < 0:  # no attempt, but a token that attempts wait for, or a probe
+                reports += self._other_landed(report, now_ms)
                 continue
             flight = self._flights.pop(report.token)
             lane, post = flight.lane, flight.item.post
-            landed = land(report, flight, now_ms, self._policies.of(post.lane).retry, kept_max, tokens)
+            cut = report.code != "" and is_cut(report)
+            if cut and self._offline.failed(lane.number, now_ms):
+                self._schedule.forgive()
+            is_excused = cut and self._offline.since_ms > 0
+            landed = land(report, flight, now_ms, self._policies.of(post.lane).retry, kept_max, tokens, is_excused)
             ended += 1
             self._landed.append(landed)
-            self._schedule.freed(lane, flight.item)
+            self._schedule.freed(lane, flight.item, report.total_us)
+            lane.url = flight.url
+            if landed.outcomes[0].result is _DELIVERED:
+                lane.good += 1
+                if not lane.is_plain:
+                    self._schedule.good(lane, flight.at_ms, now_ms)
+            else:
+                self._failed(report, flight, landed, now_ms, is_excused)
             if report.status == _GONE and not report.code and landed.outcomes[0].result is not _DELIVERED:
                 self._control.gone(post.lane, flight.url, _GONE, now_ms)
             for outcome in landed.outcomes:
@@ -211,8 +230,12 @@ class Courier:
         values["courier_attempts"] += ended
         return len(reports)
 
-    def _token_landed(self, report: SendReport) -> list[SendReport]:
-        """Sends what waited for a token; answers reports of what cannot be sent without it."""
+    def _other_landed(self, report: SendReport, now_ms: int) -> list[SendReport]:
+        """Sends what waited for a token, and answers reports of what cannot be sent without it; or takes a probe."""
+        if report.token < TOKENS_BELOW:
+            if self._offline.probed(report, now_ms):
+                self._schedule.forgive()
+            return []
         requests, failed = self._dispatch.token_landed(report)
         if requests:
             self._sender.submit(requests)
@@ -228,6 +251,39 @@ class Courier:
         self._batch = control.fill(self._batch or LaneBatch())
         self._commit()  # before anything is picked: it may be gone from its lane by then
         return 1
+
+    def _failed(self, report: SendReport, flight: Flight, landed: Landed, now_ms: int, is_excused: bool) -> None:
+        """Has the lane take note of an attempt that did not deliver."""
+        lane, wait_ms = flight.lane, 0
+        status = 0 if report.code else report.status
+        blame = Blame.NOBODY if is_excused else blame_of(landed.outcomes[0].code, status)
+        if blame is Blame.BUSY:
+            policy = self._policies.of(lane.number).retry
+            wait_ms = now_ms + min(retry_after_ms(report.retry_after, now_ms), policy.retry_after_max_ms)
+        if status:
+            self._offline.heard(lane.number, now_ms)
+        self._schedule.failed(lane, blame, flight.at_ms, now_ms, wait_ms)
+
+    def _tick(self) -> None:
+        """What is not done for each send, but a few times a second."""
+        self._tick_due_ms = self._clock.monotonic_ms() + _TICK_MS
+        now_ms = self._clock.now_ms()
+        for lane in self._schedule.tick(now_ms):
+            self._offline.heard(lane, now_ms)
+        if self._offline.since_ms:
+            lanes = self._schedule.lanes
+            probes = list(self._offline.probes(now_ms, lambda lane: lanes[lane].url if lane in lanes else ""))
+            if probes:
+                self._sender.submit(probes)
+
+    def _supersede(self) -> None:
+        """What corrections took the place of is journaled with what has landed."""
+        now_ms = self._clock.now_ms()
+        for lane, post, outcome in self._schedule.ordering.superseded:
+            attempt = Attempt(lane.number, post.partner, now_ms, _FIRST, "", "", (outcome,), test=post.test)
+            self._landed.append(Landed(lane, encode_frame(attempt), (outcome,)))
+            lane.queued -= 1
+        self._schedule.ordering.superseded.clear()
 
     def _record(self) -> None:
         """Appends what has landed to the journal, and plans its outcomes for the lanes."""
@@ -251,9 +307,10 @@ class Courier:
     def _plan(self) -> int:
         """Adds to the batch what is newly taken and what goes out next; answers how many."""
         batch = self._batch or LaneBatch()
-        room = self._settings.in_flight_max - len(self._flights)
+        now_ms = self._clock.now_ms()
+        room = self._offline.in_flight_max(self._settings.in_flight_max, now_ms) - len(self._flights)
         taken = self._take(batch, room - self._schedule.first_attempts(room))
-        picked = self._schedule.pick(room, self._clock.now_ms()) if room > 0 else []
+        picked = self._schedule.pick(room, now_ms) if room > 0 else []
         if picked:
             at_ms = max(self._clock.now_ms(), self._journal.last_ms)
             batch.intents = [
@@ -262,6 +319,7 @@ class Courier:
                 for one in (item.items if type(item) is Bundle else (item,))
             ]
             self._picked, self._picked_ms = picked, at_ms
+            batch.buckets = self._schedule.buckets(lane for lane, _ in picked if not lane.is_plain)
         if picked or batch.taken_end > batch.taken_start:
             self._batch = batch
         return taken + len(picked)
@@ -310,9 +368,12 @@ class Courier:
         self._batch = None
         self._control.committed()
         landed, self._batch_landed = self._batch_landed, []
+        now_ms = self._clock.now_ms()
         for one in landed:
             lane = one.lane
             for outcome in one.outcomes:
+                if lane.keys_in_flight:
+                    self._schedule.release(lane, outcome.seq, now_ms)
                 if outcome.result is _DELIVERED:
                     continue
                 if outcome.result is _RETRY:
@@ -329,6 +390,8 @@ class Courier:
             self._schedule.later(waiting, due_ms, rank)
         picked, self._picked = self._picked, []
         if picked:
+            if self._is_held:
+                self._schedule.late(picked, now_ms)
             self._begin(picked, self._picked_ms)
         return len(picked)
 
@@ -361,7 +424,7 @@ class Courier:
         version = self._catalogs.current()
         if version and version != self._schedule.version:
             self._policies.follow(self._catalogs.open(version))
-            self._schedule.version = version
+            self._schedule.follow(version)
             self._stats.set("catalog_version", version)
 
     # --- each second ---------------------------------------------------------------------------------
@@ -412,6 +475,8 @@ class Courier:
             ("courier_dead", sum(lane.dead for lane in lanes)),
             ("courier_held", sum(lane.held for lane in lanes)),
             ("courier_lanes_active", schedule.active),
+            ("courier_lanes_held_back", sum(1 for lane in lanes if lane.gate_ms)),
+            ("courier_memory_items", schedule.items),
             ("courier_latency_p50_ms", p50_ms),
             ("courier_latency_p99_ms", p99_ms),
             ("courier_lag_frames", max(0, self._outbox.head().end - self._reader.position)),
@@ -421,7 +486,8 @@ class Courier:
             stats.set(name, value)
         busiest = sorted(lanes, key=lambda lane: (lane.queued + lane.in_flight, lane.delivered), reverse=True)
         stats.details["lanes"] = {
-            self._policies.of(lane.number).name: _shown(lane) for lane in busiest[:_LANES_SHOWN_MAX]
+            self._policies.of(lane.number).name: _shown(lane, self._clock.now_ms())
+            for lane in busiest[:_LANES_SHOWN_MAX]
         }
         self._control.show()
         self._latency.roll()
@@ -431,15 +497,21 @@ class Courier:
             schedule.forget_idle()
 
 
-def _shown(lane: Lane) -> dict[str, float]:
+def _shown(lane: Lane, now_ms: int) -> dict[str, float | str]:
     p50_ms, p99_ms = lane.latency.quantiles(0.5, 0.99)
+    restraint = lane.restraint
     return {
         "queued": lane.queued,
         "in_flight": lane.in_flight,
+        "limit": lane.limit,
         "dead": lane.dead,
         "held": lane.held,
         "delivered": lane.delivered,
         "failures": lane.failed,
         "latency_p50_ms": p50_ms,
         "latency_p99_ms": p99_ms,
+        "breaker": restraint.breaker.state.value,
+        "held_by": lane.gate_why,
+        "held_until_ms": lane.gate_ms if lane.gate_ms < FAR else 0,
+        "rate_per_s": restraint.rates.now_per_s(now_ms) if restraint.rates is not None else 0,
     }

@@ -5,6 +5,7 @@ it answers requests, and reports of what cannot be sent. What it is given has it
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
@@ -98,6 +99,15 @@ class Dispatch:
             self._prove(seq, rendered, policy, requests, failed)
         self._stats.values["courier_repeats"] += repeats
         return requests, failed
+
+    def probe(self, token: int, lane: int, url: str) -> SendRequest:
+        """A connection to where a lane's requests go, and no request."""
+        policy = self._policies.of(lane)
+        connect_ms, total_ms = policy.connect_timeout_ms, policy.total_timeout_ms
+        request = SendRequest(token, "GET", url, (), b"", connect_ms, total_ms, probe=True)
+        with suppress(WaypostError):  # without its proxy it fails, and another lane is tried
+            self.route(request, policy.delivery)
+        return request
 
     def token_landed(self, report: SendReport) -> _Begun:
         """Takes a token's answer; what waited for it goes on, or fails with it."""

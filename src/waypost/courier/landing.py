@@ -16,7 +16,7 @@ from waypost.model.frames import Attempt, AttemptReason, Outcome, SendResult
 from waypost.model.wire import encode_frame
 from waypost.ports.sender import SendReport
 from waypost.stages.answers import item_answers
-from waypost.stages.lanes import ANY_2XX, Judgement, RetryPolicy, failed, judge
+from waypost.stages.lanes import ANY_2XX, Judgement, RetryPolicy, Tried, failed, judge
 
 _UNAUTHORIZED = 401
 
@@ -53,24 +53,43 @@ class Landed(msgspec.Struct, frozen=True, gc=False):
     rank: int = 0  # the queue of its lane
 
 
-def land(report: SendReport, flight: Flight, now_ms: int, policy: RetryPolicy, kept_max: int, tokens: Tokens) -> Landed:
-    """What became of one flight; `kept_max` bounds how much of the answer is kept."""
-    post, special = flight.item.post, flight.special
+def land(
+    report: SendReport,
+    flight: Flight,
+    now_ms: int,
+    policy: RetryPolicy,
+    kept_max: int,
+    tokens: Tokens,
+    is_excused: bool = False,
+) -> Landed:
+    """What became of one flight; `kept_max` bounds how much of the answer is kept. An excused one is due again at once,
+    and does not count."""
+    item, special = flight.item, flight.special
+    post = item.post
     url, detail, body = flight.url, report.detail, report.body
-    if special is None:
+    if is_excused:
+        items = item.items if isinstance(item, Bundle) else (item,)
+        outcomes = tuple(
+            Outcome(one.post.id, one.seq, flight.attempt, SendResult.RETRY, report.code, now_ms, counted=False)
+            for one in items
+        )
+    elif special is None and not report.code and 200 <= report.status < 300:
+        outcomes = (Outcome(post.id, item.seq, flight.attempt, SendResult.DELIVERED),)
+    elif special is None:
         judgement = judge(
             code=report.code,
             status=report.status,
             retry_after=report.retry_after,
-            id=post.id,
-            attempt=flight.attempt,
+            tried=_tried(flight, item),
             now_ms=now_ms,
             policy=policy,
         )
-        result, code, due_ms = judgement
-        outcomes: tuple[Outcome, ...] = (Outcome(post.id, flight.item.seq, flight.attempt, result, code, due_ms),)
+        detail = _noted(detail, judgement)
+        outcomes = (Outcome(post.id, item.seq, flight.attempt, *judgement[:3]),)
     else:
-        outcomes = _special_outcomes(report, flight, special, now_ms, policy, tokens)
+        outcomes, judgement = _special_outcomes(report, flight, special, now_ms, policy, tokens)
+        detail = _noted(detail, judgement)
+    if special is not None:
         body = without_in_body(body[:kept_max], special.hidden)
         url, detail = without(url, special.hidden), without(detail, special.hidden)
     attempt = Attempt(
@@ -97,17 +116,26 @@ def land(report: SendReport, flight: Flight, now_ms: int, policy: RetryPolicy, k
     return Landed(flight.lane, encode_frame(attempt), outcomes, flight.item.rank)
 
 
+def _tried(flight: Flight, item: Waiting | Bundle) -> Tried:
+    return Tried(item.post.id, flight.attempt, item.excused, item.first_ms or flight.at_ms)
+
+
+def _noted(detail: str, judgement: Judgement) -> str:
+    """The report's words, and those of the judgement."""
+    return "; ".join(filter(None, (detail, judgement.note)))
+
+
 def _special_outcomes(
     report: SendReport, flight: Flight, special: Special, now_ms: int, policy: RetryPolicy, tokens: Tokens
-) -> tuple[Outcome, ...]:
+) -> tuple[tuple[Outcome, ...], Judgement]:
+    """The outcome of each item, and what the answer means as a whole."""
     item = flight.item
     success = special.rule.success
     judgement = judge(
         code=report.code,
         status=report.status,
         retry_after=report.retry_after,
-        id=item.post.id,
-        attempt=flight.attempt,
+        tried=_tried(flight, item),
         now_ms=now_ms,
         policy=policy,
         success=success if success is not None else ANY_2XX,
@@ -117,14 +145,14 @@ def _special_outcomes(
         again = tokens.refused(special.key, special.token)
         judgement = Judgement(SendResult.RETRY, "token_rejected", now_ms if again else judgement.due_ms)
     if isinstance(item, Waiting):
-        return (Outcome(item.post.id, item.seq, flight.attempt, *judgement),)
+        return (Outcome(item.post.id, item.seq, flight.attempt, *judgement[:3]),), judgement
     if judgement.result is not SendResult.DELIVERED or special.rule.batch is None:
-        return tuple(Outcome(one.post.id, one.seq, flight.attempt, *judgement) for one in item.items)
+        return tuple(Outcome(one.post.id, one.seq, flight.attempt, *judgement[:3]) for one in item.items), judgement
     codes = item_answers(special.rule.batch.batch, report.body, special.ids)
     outcomes = []
     for one, code in zip(item.items, codes, strict=True):
         verdict = judgement
         if code:
-            verdict = failed(code, retry_after="", id=one.post.id, attempt=flight.attempt, now_ms=now_ms, policy=policy)
-        outcomes.append(Outcome(one.post.id, one.seq, flight.attempt, *verdict))
-    return tuple(outcomes)
+            verdict = failed(code, retry_after="", tried=_tried(flight, one), now_ms=now_ms, policy=policy)
+        outcomes.append(Outcome(one.post.id, one.seq, flight.attempt, *verdict[:3]))
+    return tuple(outcomes), judgement

@@ -9,8 +9,9 @@ from collections import deque
 import msgspec
 
 from waypost.courier.latency import LatencyWindow
+from waypost.courier.restraint import Restraint
 from waypost.model.frames import PostbackOut
-from waypost.ports.lanes import LaneControl, LaneState, Rank
+from waypost.ports.lanes import LaneState, Rank
 
 FAR = 1 << 60  # beyond every seq and every time
 RETRY_EVERY = 4
@@ -83,23 +84,29 @@ class Lane:
     """One lane in memory. `queued`, `dead` and `held` count what the store holds, memory included."""
 
     __slots__ = (
-        "concurrency",
-        "control",
         "dead",
         "delivered",
+        "dropped",
+        "ended",
+        "ended_us",
         "failed",
         "firsts",
         "gate_ms",
         "gate_why",
         "gathered",
         "gathering",
+        "good",
+        "heads",
         "held",
         "in_flight",
         "is_behind",
+        "is_busy",
+        "is_full",
         "is_hungry",
         "is_listed",
         "is_plain",
         "is_spilled",
+        "keys_in_flight",
         "last_seq",
         "latency",
         "later",
@@ -108,13 +115,17 @@ class Lane:
         "queued",
         "resends",
         "resends_in_flight",
+        "restraint",
         "retries",
+        "silent_ms",
         "turn",
+        "url",
         "version",
     )
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, restraint: Restraint, version: int) -> None:
         self.number = number
+        self.restraint = restraint
         self.firsts: deque[Waiting | Bundle] = deque()
         self.later = (Later(Rank.LIVE), Later(Rank.RESEND))
         self.retries, self.resends = self.later[0].items, self.later[1].items
@@ -123,16 +134,22 @@ class Lane:
         self.is_spilled = False  # the store holds first attempts behind `last_seq`
         self.last_seq = -1
         self.in_flight = self.resends_in_flight = self.queued = self.dead = self.held = self.turn = 0
-        self.concurrency = 1  # what the catalog allows
-        self.limit = 1  # what is allowed now
-        self.version = -1  # the catalog that `concurrency` is of
-        self.is_listed = False
+        self.limit = restraint.adaptive.limit  # of requests in flight, now
+        self.is_plain = restraint.is_plain  # nothing but `limit` has to be asked before a send
+        self.version = version  # the catalog that `restraint` is of
+        self.is_listed = False  # in the round
+        self.is_busy = False  # had requests in flight at the last tick, or since
+        self.is_full = False  # its limit held it back since the last tick
         self.is_hungry = False
         self.is_behind = False  # the store holds what is due and is not in memory
-        self.is_plain = True  # nothing but `limit` has to be asked before a send
         self.gate_ms = 0  # nothing is begun before; 0: it is open
         self.gate_why = ""
-        self.control: LaneControl | None = None
+        self.heads: dict[str, int] = {}  # by order key: the one that is in memory or in flight
+        self.keys_in_flight: dict[int, str] = {}  # by seq
+        self.ended = self.ended_us = self.good = 0  # since the last tick: requests, their time, those not to blame
+        self.silent_ms = 0  # no request has ended since
+        self.dropped = 0  # left memory without being sent, and are not subtracted from the schedule's count yet
+        self.url = ""  # of the last request that ended
         self.delivered = self.failed = 0
         self.latency = LatencyWindow()
 
@@ -168,19 +185,22 @@ class Lane:
         """As `next`, of a lane that sends only what stood in it at a certain time; the rest leaves memory."""
         until_seq = self.until_seq
         while (item := self.next()) is not None:
-            if type(item) is Bundle:
-                items = tuple(one for one in item.items if one.seq < until_seq)
-                if items:
-                    return Bundle(items)
-            elif item.seq < until_seq:
+            items = item.items if isinstance(item, Bundle) else (item,)
+            kept = tuple(one for one in items if one.seq < until_seq)
+            self.dropped += len(items) - len(kept)
+            if len(kept) == len(items):
                 return item
+            if kept:
+                return Bundle(kept)
             self.resends_in_flight -= int(item.rank != Rank.LIVE)
+            if self.heads.get(item.post.key) == item.seq:
+                del self.heads[item.post.key]
         return None
 
     @property
     def until_seq(self) -> int:
         """What stands from here on is not sent now."""
-        control = self.control
+        control = self.restraint.control
         return control.until_seq if control is not None and control.state is LaneState.DRAINING else FAR
 
     @property
@@ -201,15 +221,29 @@ class Lane:
             gathered += sum(len(item.items) if type(item) is Bundle else 1 for item in queue)
         return gathered
 
-    def forget(self) -> None:
-        """Drops what waits in memory; all of it is read from the store again."""
+    def forget(self) -> int:
+        """Drops what waits in memory, and answers how much it was; all of it is read from the store again."""
+        count = self.in_memory
         self.firsts.clear()
         self.gathering.clear()
         self.gathered, self.last_seq, self.is_spilled, self.is_behind = 0, -1, True, True
         for later in self.later:
             later.items.clear()
+        self.heads = {key: seq for seq, key in self.keys_in_flight.items()}
+        return count
+
+    def remove(self, seq: int) -> None:
+        """Drops one postback that waits in memory, if it is there; one with an order key shares no request."""
+        for queue in (self.firsts, self.retries, self.resends):
+            for item in queue:
+                if item.seq == seq:
+                    queue.remove(item)
+                    self.dropped += 1
+                    if type(item) is Bundle and queue is self.firsts:
+                        self.gathered -= 1
+                    return
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is left that the schedule would have to remember."""
-        return not (self.queued or self.in_flight or self.dead or self.held or self.control or self.gate_ms)
+        return not (self.queued or self.in_flight or self.dead or self.held or self.restraint.control or self.gate_ms)

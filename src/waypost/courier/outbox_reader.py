@@ -91,11 +91,11 @@ class OutboxReader:
 
 
 def new_item(seq: int, post: PostbackOut, raw: bytes, now_ms: int) -> LaneItem:
-    """How a postback that is taken from the outbox stands in its lane."""
+    """How a postback that is taken from the outbox stands in its lane. A resend keeps no order, for it would hold up
+    what is live."""
     due_ms = post.due_ms if post.due_ms > now_ms else 0
-    return LaneItem(
-        seq, post.lane, post.id, _QUEUED, 0, due_ms, 0, raw, rank=_RESEND if post.job else _LIVE, key=post.key
-    )
+    rank, key = (_RESEND, "") if post.job else (_LIVE, post.key)
+    return LaneItem(seq, post.lane, post.id, _QUEUED, 0, due_ms, 0, raw, rank=rank, key=key)
 
 
 def _split(block: Block) -> list[bytes]:

@@ -14,14 +14,18 @@ due with them. A postback with a delay is a retry that has not been tried yet.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 
 from waypost.courier.lane import FAR, RETRY_EVERY, Bundle, Lane, Later, RuleKey, Waiting
+from waypost.courier.ordering import Ordering
 from waypost.courier.policies import Policy
+from waypost.courier.restraint import UNTIL_FREED, Held, Restraint
 from waypost.model.frames import PostbackOut
 from waypost.model.wire import decode_frame
 from waypost.ports.lanes import LaneControl, LaneItem, Lanes, LaneState, Rank
+from waypost.settings import CourierSettings
+from waypost.stages.lanes import Blame
 
 __all__ = ["Bundle", "Lane", "Schedule", "Waiting"]
 
@@ -33,32 +37,42 @@ class Schedule:
     def __init__(
         self,
         lanes: Lanes,
-        memory_max: int,
+        settings: CourierSettings,
         policy_of: Callable[[int], Policy],
         batch_of: Callable[[PostbackOut], tuple[int, int]] = lambda post: (1, 0),
     ) -> None:
         self._store = lanes
-        self._later_max = max(1, memory_max // RETRY_EVERY)
-        self._firsts_max = max(1, memory_max - self._later_max)
+        self._later_max = max(1, settings.lane_memory_max // RETRY_EVERY)
+        self._firsts_max = max(1, settings.lane_memory_max - self._later_max)
+        self._items_max, self._items_plenty = settings.memory_items_max, settings.memory_items_max // 2
+        self._in_flight_max = settings.in_flight_max
         self._policy_of = policy_of
         self._batch_of = batch_of
+        self.ordering = Ordering(lanes)
         self._ages: list[tuple[int, int, RuleKey]] = []  # when what gathers goes out in any case; may be stale
         self.lanes: dict[int, Lane] = {}
         self._round: deque[Lane] = deque()
+        self._busy: dict[int, Lane] = {}
+        self._listed_idle = 0  # lanes of the round that are not among the busy ones
         self._hungry: list[Lane] = []
         self._due: list[tuple[int, int, int]] = []  # (due_ms, lane, rank); an entry that no longer fits is stale
         self._wakes: list[tuple[int, int]] = []  # (gate_ms, lane); an entry that no longer fits is stale
+        self._seen_ms = 0  # of the last refill
+        self._buckets: dict[int, bytes] = {}  # of lanes that are not in memory
+        self.items = 0  # postbacks in memory
         self.version = 0  # the catalog in force
 
     def lane(self, number: int) -> Lane:
         """The lane, made if it is new."""
         lane = self.lanes.get(number)
         if lane is None:
-            lane = self.lanes[number] = Lane(number)
+            restraint = Restraint(number, self._policy_of(number), self._buckets.pop(number, b""))
+            lane = self.lanes[number] = Lane(number, restraint, self.version)
         return lane
 
     def restore(self) -> None:
         """What the store held when it was opened; nothing may be in flight."""
+        self._buckets = self._store.buckets()
         for depth in self._store.depths():
             lane = self.lane(depth.lane)
             lane.queued, lane.dead, lane.held = depth.queued, depth.dead, depth.held
@@ -71,24 +85,31 @@ class Schedule:
             self._find_next(lane, lane.later[rank], lane.later[rank].after)
             self._feed(lane)
 
+    def follow(self, version: int) -> None:
+        """Another catalog is in force: what is held back is looked at again."""
+        self.version = version
+        for lane in self.lanes.values():
+            if 0 < lane.gate_ms < FAR:
+                self._open(lane)
+
     # --- what an operator makes of a lane ------------------------------------------------------------
 
     def set_control(self, control: LaneControl) -> None:
         """Pauses a lane, drains it or opens it again. What is in flight goes on."""
         lane = self.lane(control.lane)
-        lane.control = control if control.state is not LaneState.OPEN else None
-        self._follow(lane)
+        lane.restraint.control = control if control.state is not LaneState.OPEN else None
+        lane.is_plain = lane.restraint.is_plain
         self._open(lane)
         if control.state is LaneState.PAUSED:
-            lane.gate_ms, lane.gate_why = FAR, "paused"
-            lane.forget()
+            lane.gate_ms, lane.gate_why = FAR, Held.PAUSED.value
+            self.items -= lane.forget()
         else:
             self.reload(lane.number)
 
     def reload(self, number: int) -> None:
         """Reads what waits in a lane from the store again, which others have changed. What is in flight goes on."""
         lane = self.lane(number)
-        lane.forget()
+        self.items -= lane.forget()
         for later in lane.later:
             later.is_due, later.due_ms = False, FAR
             self._find_next(lane, later, later.after)
@@ -97,18 +118,21 @@ class Schedule:
     # --- what comes and goes -------------------------------------------------------------------------
 
     def add(self, seq: int, post: PostbackOut, share: int) -> bool:
-        """A new postback of the outbox, in order. Where the lane's memory is full it waits in the store.
+        """A new postback of the outbox, in order. Where memory is full it waits in the store, as do those that keep an
+        order: which of them may go shows there.
 
         Answers whether it can be begun at once, the lane having no more than `share` in flight.
         """
-        lane = self.lane(post.lane)
+        lane = self.lanes.get(post.lane) or self.lane(post.lane)
         lane.queued += 1
-        if lane.version != self.version:
-            self._follow(lane)
-        if lane.is_spilled or len(lane.firsts) + lane.gathered >= self._firsts_max:
+        held = len(lane.firsts) + lane.gathered
+        room = self._firsts_max if self.items < self._items_plenty else self._room
+        if lane.is_spilled or post.key or held >= room:
             lane.is_spilled = lane.is_behind = True
+            self._feed(lane)
             return False
         lane.last_seq = seq
+        self.items += 1
         if post.batched:
             if not self._gather(lane, Waiting(seq, 0, 0, False, post)):
                 return False
@@ -126,16 +150,40 @@ class Schedule:
             later.due_ms = due_ms
             heappush(self._due, (due_ms, lane.number, rank))
 
-    def freed(self, lane: Lane, item: Waiting | Bundle) -> None:
+    def freed(self, lane: Lane, item: Waiting | Bundle, took_us: int) -> None:
         """One of the lane's requests has ended."""
         lane.in_flight -= 1
+        lane.ended += 1
+        lane.ended_us += took_us
         if lane.resends_in_flight and item.rank:
             lane.resends_in_flight -= 1
         if lane.firsts or lane.retries or lane.resends:
             self._enlist(lane)
 
+    def good(self, lane: Lane, begun_ms: int, now_ms: int) -> None:
+        """A request ended well of a lane that is not plain."""
+        lane.restraint.good(begun_ms, now_ms)
+        self._look_at(lane)
+
+    def failed(self, lane: Lane, blame: Blame, begun_ms: int, now_ms: int, wait_ms: int) -> None:
+        """A request failed; the partner asked for a pause until then."""
+        good, lane.good = lane.good, 0
+        lane.restraint.failed(blame, good, begun_ms, now_ms, wait_ms)
+        self._look_at(lane)
+
+    def release(self, lane: Lane, seq: int, now_ms: int) -> None:
+        """A postback that keeps an order has ended, and the store knows it: the next of its key stands in front."""
+        item = self.ordering.following(lane, seq, now_ms)
+        if item is None or lane.gate_ms == FAR:
+            return
+        if self._stand(lane, item, is_next=True):
+            self._enlist(lane)
+
     def refill(self, now_ms: int) -> None:
         """Reads from the store what lanes without memory need. To be called when everything added is committed."""
+        if now_ms < self._seen_ms:  # the clock was set back
+            self.follow(self.version)
+        self._seen_ms = now_ms
         wakes = self._wakes
         while wakes and wakes[0][0] <= now_ms:
             gate_ms, number = heappop(wakes)
@@ -160,41 +208,111 @@ class Schedule:
 
     def first_attempts(self, enough: int) -> int:
         """How many first attempts could be begun at once, counted up to `enough`."""
-        count = 0
+        count, share = 0, self._share
         for lane in self._round:
-            count += min(len(lane.firsts), lane.limit - lane.in_flight)
+            count += min(len(lane.firsts), max(0, min(lane.limit, share) - lane.in_flight))
             if count >= enough:
                 break
         return count
 
     def pick(self, count_max: int, now_ms: int) -> list[tuple[Lane, Waiting | Bundle]]:
-        """Up to so many requests, one lane after the other; they count as in flight from now on."""
+        """Up to so many requests, one lane after the other; they count as in flight from now on.
+
+        The last quarter of all that may be in flight is for lanes that have less than their share of it.
+        """
         picked: list[tuple[Lane, Waiting | Bundle]] = []
-        going = self._round
+        passed: list[Lane] = []  # they had more than their share
+        going, taken = self._round, 0
+        share = self._share
+        free_max = count_max - self._in_flight_max // 4
         while going and len(picked) < count_max:
             lane = going.popleft()
             if lane.version != self.version:
-                self._follow(lane)
-            if lane.in_flight < lane.limit and (lane.is_plain or self._may_begin(lane, now_ms)):
-                item = lane.next() if lane.control is None else lane.next_drained()
+                self._take_over(lane)
+            if lane.in_flight >= lane.limit:
+                lane.is_full = True
+            elif lane.in_flight >= share and len(picked) >= free_max:
+                passed.append(lane)
+                continue
+            elif lane.is_plain or self._may_begin(lane, now_ms):
+                item = lane.next() if lane.is_plain else lane.next_drained()
                 if item is not None:
                     lane.in_flight += 1
-                    lane.queued -= len(item.items) if type(item) is Bundle else 1
+                    count = len(item.items) if type(item) is Bundle else 1
+                    lane.queued -= count
+                    taken += count
+                    if not lane.is_busy or not lane.is_plain or lane.heads:
+                        self._begun(lane, item, now_ms)
                     picked.append((lane, item))
                 if lane.is_behind:
                     self._feed(lane)
                 if lane.firsts or lane.retries or (lane.resends and item is not None):
                     going.append(lane)
                     continue
-            lane.is_listed = False
+            self._unlist(lane)
+        going.extend(passed)
+        self.items -= taken
         return picked
+
+    def tick(self, now_ms: int) -> list[int]:
+        """What the lanes that did something since the last tick make of it; answers which got an answer."""
+        answered = []
+        for lane in list(self._busy.values()):
+            restraint = lane.restraint
+            if lane.ended:
+                if lane.good:
+                    mean_us = lane.ended_us / lane.ended
+                    restraint.adaptive.answers(lane.good, mean_us, lane.in_flight, lane.is_full)
+                    restraint.breaker.count(lane.good, 0, now_ms)
+                    answered.append(lane.number)
+                lane.ended = lane.ended_us = lane.good = 0
+                lane.silent_ms = now_ms
+            elif lane.in_flight:
+                restraint.adaptive.silent(lane.in_flight, lane.silent_ms, now_ms)
+            else:
+                del self._busy[lane.number]
+                lane.is_busy = False
+                self._listed_idle += lane.is_listed
+            lane.is_full = False
+            self._look_at(lane)
+        return answered
+
+    def forgive(self) -> None:
+        """The line was down: no lane is to blame."""
+        for lane in self.lanes.values():
+            lane.restraint.forgive()
+            self._look_at(lane)
+            if 0 < lane.gate_ms < FAR:
+                self._open(lane)
+
+    def buckets(self, lanes: Iterable[Lane]) -> dict[int, bytes]:
+        """Rate limits of these lanes that have changed, to be committed with the intents that changed them."""
+        found = {}
+        for lane in lanes:
+            rates = lane.restraint.rates
+            if rates is not None and rates.is_changed:
+                found[lane.number] = rates.encoded()
+        return found
+
+    def late(self, picked: Iterable[tuple[Lane, Waiting | Bundle]], now_ms: int) -> None:
+        """What was picked goes out only now: it counts against rate limits of now as well."""
+        for lane, _ in picked:
+            if lane.restraint.rates is not None:
+                lane.restraint.rates.take(now_ms)
 
     def forget_idle(self) -> None:
         """Drops lanes that hold nothing and did nothing lately."""
         for number in [number for number, lane in self.lanes.items() if lane.is_idle and lane.latency.is_empty]:
             lane = self.lanes[number]
-            if not lane.is_listed and not lane.is_hungry and not lane.is_spilled:
+            if not (lane.is_listed or lane.is_hungry or lane.is_spilled or lane.is_busy):
+                if lane.restraint.rates is not None:
+                    self._buckets[number] = lane.restraint.rates.encoded()
                 del self.lanes[number]
+
+    @property
+    def _share(self) -> int:
+        """What each lane that has something to send may have of all that may be in flight."""
+        return max(1, self._in_flight_max // max(1, len(self._busy) + self._listed_idle))
 
     @property
     def active(self) -> int:
@@ -203,29 +321,47 @@ class Schedule:
 
     # --- what holds a lane back ----------------------------------------------------------------------
 
-    def _follow(self, lane: Lane) -> None:
+    def _take_over(self, lane: Lane) -> None:
         """Takes over what the catalog in force says of a lane."""
-        policy = self._policy_of(lane.number)
-        lane.concurrency = lane.limit = policy.concurrency
+        lane.restraint.follow(self._policy_of(lane.number))
         lane.version = self.version
-        lane.is_plain = lane.control is None
+        self._look_at(lane)
+
+    def _look_at(self, lane: Lane) -> None:
+        """What holds it back may have changed."""
+        restraint = lane.restraint
+        before, lane.limit = lane.limit, restraint.adaptive.limit
+        lane.is_plain = restraint.is_plain
+        if lane.limit > before and lane.is_waiting:
+            self._enlist(lane)
 
     def _may_begin(self, lane: Lane, now_ms: int) -> bool:
         """Whether a lane may begin one more; where it may not, it leaves the round until it may."""
-        until_ms, why = 0, ""
         if lane.gate_ms > now_ms:
             return False
-        if lane.control is not None and lane.control.state is LaneState.PAUSED:
-            until_ms, why = FAR, "paused"
-        if until_ms > now_ms:
-            self._shut(lane, until_ms, why)
-            return False
-        return True
+        until_ms, held = lane.restraint.until(now_ms)
+        if not until_ms:
+            return True
+        if until_ms != UNTIL_FREED:
+            lane.gate_ms, lane.gate_why = until_ms, held.value
+            if until_ms < FAR:
+                heappush(self._wakes, (until_ms, lane.number))
+        return False
 
-    def _shut(self, lane: Lane, until_ms: int, why: str) -> None:
-        lane.gate_ms, lane.gate_why = until_ms, why
-        if until_ms < FAR:
-            heappush(self._wakes, (until_ms, lane.number))
+    def _begun(self, lane: Lane, item: Waiting | Bundle, now_ms: int) -> None:
+        """What is not asked of lanes that are under way and have no limits."""
+        if not lane.is_busy:
+            lane.is_busy = True
+            lane.silent_ms = now_ms
+            self._busy[lane.number] = lane
+            self._listed_idle -= 1
+        if not lane.is_plain:
+            lane.restraint.begin(now_ms)
+            lane.is_plain = lane.restraint.is_plain
+            self.items, lane.dropped = self.items - lane.dropped, 0
+        key = item.post.key
+        if key and lane.heads.get(key) == item.seq:
+            lane.keys_in_flight[item.seq] = key
 
     def _open(self, lane: Lane) -> None:
         lane.gate_ms, lane.gate_why = 0, ""
@@ -236,13 +372,26 @@ class Schedule:
     def _enlist(self, lane: Lane) -> None:
         if not lane.is_listed and not lane.gate_ms:
             lane.is_listed = True
+            self._listed_idle += not lane.is_busy
             self._round.append(lane)
+
+    def _unlist(self, lane: Lane) -> None:
+        lane.is_listed = False
+        self._listed_idle -= not lane.is_busy
 
     # --- from the store ------------------------------------------------------------------------------
 
+    @property
+    def _room(self) -> int:
+        """How many first attempts of a lane memory may hold: where it is scarce, half of what is left, so that those
+        that hold most are the first to hold no more."""
+        if self.items < self._items_plenty:
+            return self._firsts_max
+        return max(1, min(self._firsts_max, (self._items_max - self.items) // 2))
+
     def _feed(self, lane: Lane) -> None:
         """Has the next refill look at the lane, if the store holds something that its memory has run out of."""
-        if lane.is_wanting and not lane.is_hungry and not lane.gate_ms:
+        if not lane.is_hungry and not lane.gate_ms and lane.is_wanting:
             lane.is_hungry = True
             self._hungry.append(lane)
 
@@ -258,32 +407,59 @@ class Schedule:
         self._feed(lane)
 
     def _read_firsts(self, lane: Lane) -> None:
-        wanted = max(1, self._firsts_max - lane.gathered)
+        wanted = max(1, self._room - lane.gathered)
         items = self._store.due(lane.number, 0, (0, lane.last_seq), wanted)
         lane.is_spilled = len(items) == wanted
-        until_seq = lane.until_seq
         for item in items:
-            if item.seq >= until_seq:  # it is draining; what came later is read when it is open again
+            if item.seq >= lane.until_seq:  # it is draining; what came later is read when it is open again
                 lane.is_spilled = False
                 break
-            waiting = _waiting(item)
-            if waiting.post.batched:
-                self._gather(lane, waiting)
-            else:
-                lane.firsts.append(waiting)
+            self._stand(lane, item)
         if items:
             lane.last_seq = items[-1].seq
 
+    def _stand(self, lane: Lane, item: LaneItem, is_next: bool = False) -> bool:
+        """Takes a live item into memory, behind those of its queue or as the next; answers whether it may stand there.
+        One with an order key shares no request: it would have to end with the others."""
+        waiting = _waiting(item)
+        post = waiting.post
+        if item.key and not is_next and not self.ordering.admit(lane, item, post):
+            self.items, lane.dropped = self.items - lane.dropped, 0
+            return False
+        self.items += 1
+        if not item.key and post.batched:
+            self._gather(lane, waiting)
+            return True
+        one = Bundle((waiting,)) if post.batched else waiting
+        queue = lane.retries if item.due_ms else lane.firsts
+        if post.batched and not item.due_ms:
+            lane.gathered += 1
+        if is_next:
+            lane.heads[item.key] = item.seq
+            queue.appendleft(one)
+        else:
+            queue.append(one)
+        return True
+
     def _read_later(self, lane: Lane, later: Later, now_ms: int) -> None:
         after, until_seq = later.after, lane.until_seq
+        wanted = min(self._later_max, self._room)
+        together = []
         while True:
-            items = self._store.due(lane.number, now_ms, after, self._later_max, later.rank)
-            later.is_due = len(items) == self._later_max
-            found = [_waiting(item) for item in items if item.seq < until_seq]
-            if found or not later.is_due:
+            items = self._store.due(lane.number, now_ms, after, wanted, later.rank)
+            later.is_due = len(items) == wanted
+            for item in items:
+                if item.seq >= until_seq:
+                    continue
+                if item.key:
+                    self._stand(lane, item)
+                else:
+                    together.append(_waiting(item))
+            if later.items or together or not later.is_due:
                 break
             after = (items[-1].due_ms, items[-1].seq)
-        later.items.extend(self._together(found))
+        later.items.extend(self._together(together))
+        self.items += len(together)
         if not later.is_due:
             self._find_next(lane, later, (now_ms, FAR))
 

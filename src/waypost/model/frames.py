@@ -313,6 +313,7 @@ class Outcome(Frame, tag=14):
     code: str = ""
     next_due_ms: int = 0
     counted: bool = True  # False: the retry policy does not count it, for no partner was to blame
+    successor: int = 0  # of what was superseded: the place of what took its place
 
 
 class Attempt(Frame, tag=11):

@@ -155,7 +155,8 @@ class Lanes(Protocol):
         Idempotent by outbox position, by (seq, attempt) and by journal position: what was applied is skipped. An
         outcome counts for the attempt that is in flight, or whose outcome is unknown, and for no other; `superseded`,
         `dropped`, `redriven` and, for what stands queued, `held` count for an item that is not in flight and has begun
-        as many attempts as the outcome says. Raises `store_out_of_order` where a range would leave a gap,
+        as many attempts as the outcome says. What takes the place of a superseded item corrects nothing any more: its
+        frame's `corrects` is emptied. Raises `store_out_of_order` where a range would leave a gap,
         `data_unwritable` where the same batch may be tried again."""
 
     def outbox_position(self) -> int: ...

@@ -24,7 +24,8 @@ from waypost.engines.sqlite.lanes_problems import lane_store_problems
 from waypost.engines.sqlite.lanes_queues import queues_of
 from waypost.engines.sqlite.lanes_tables import COLUMNS, FORM, bring_to_form, item_of, make_tables, take_lock
 from waypost.errors import WaypostError
-from waypost.model.frames import Outcome, SendResult
+from waypost.model.frames import Outcome, PostbackOut, SendResult
+from waypost.model.wire import decode_frame, encode_frame
 from waypost.ports.lanes import Chore, ItemState, LaneBatch, LaneControl, LaneDepth, LaneItem, LaneQueue, LaneState
 
 _DELIVERED, _GIVEN_UP, _UNKNOWN = SendResult.DELIVERED, SendResult.GIVEN_UP, SendResult.UNKNOWN
@@ -277,6 +278,8 @@ class SqliteLanes:
                 counts.removed += 1
                 counts.seq_sum -= seq
                 removed.append(seq)
+                if outcome.successor:
+                    self._tell_first(outcome.successor)
                 continue
             unknown = int(result is _UNKNOWN)
             if unknown and item.state == _QUEUED:
@@ -292,6 +295,14 @@ class SqliteLanes:
         if changed:
             self._open.execute(_END, (_json(changed),))
         self._move_position(batch.source, batch.outcomes_end, is_new=row is None)
+
+    def _tell_first(self, seq: int) -> None:
+        """A correction whose original was never sent corrects nothing."""
+        row = self._open.execute("SELECT frame FROM items WHERE seq = ?", (seq,)).fetchone()
+        post = decode_frame(row[0]) if row is not None else None
+        if isinstance(post, PostbackOut):
+            frame = encode_frame(msgspec.structs.replace(post, corrects=""))
+            self._open.execute("UPDATE items SET frame = ? WHERE seq = ?", (frame, seq))
 
     def _begun_of(self, outcomes: Iterable[Outcome], flying: dict[int, _Begun | None]) -> dict[int, _Begun]:
         """The items that these outcomes may be of: in flight, from memory; from disk those of unknown outcome, and

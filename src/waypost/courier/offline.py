@@ -1,0 +1,135 @@
+"""Whether the courier's own line is down, and the way back.
+
+Owns: the courier's state of being offline, its probes, the ramp after it. Reads and writes no store. Never judges one
+partner: a lane that fails alone has its breaker. Offline, nothing is attempted; failures to connect of requests that
+were in flight are excused; probes (a connection without a request) go to several lanes, and when two of them stood,
+requests are made again, at first few of them.
+"""
+
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+from waypost.ports.sender import SendReport, SendRequest
+from waypost.settings import CourierSettings
+from waypost.stages.outage import Outage
+from waypost.telemetry.log import logger
+from waypost.telemetry.stats import Stats
+
+TOKENS_BELOW = -(1 << 40)  # tokens of probes; those of OAuth's tokens are above
+_PROBES = 3  # at once
+_GOOD_PROBES = 2
+_RAMP_START = 16  # requests in flight, all lanes, when it is online again …
+_RAMP_STEP_MS = 500  # … and twice as many after each such time
+_DOUBT_MS = 60_000  # so long after a return, only if all lanes failed it is the line's fault
+_BELOW_HTTP = frozenset({"dns_failed", "connect_failed", "tls_failed"})
+
+_log = logger("courier")
+
+
+def is_cut(report: SendReport) -> bool:
+    """Whether a request found no way to the partner."""
+    return report.code in _BELOW_HTTP or (report.code == "send_timeout" and not report.sent)
+
+
+class Offline:
+    """Used by the courier's thread. `probe_of` makes a probe of a token, a lane and a URL."""
+
+    def __init__(
+        self, settings: CourierSettings, stats: Stats, probe_of: Callable[[int, int, str], SendRequest]
+    ) -> None:
+        self._share = settings.offline_share
+        self._probe_ms = settings.offline_probe_ms
+        self._outage = Outage(settings.offline_lanes)
+        self._stats, self._probe_of = stats, probe_of
+        self.since_ms = 0  # 0: it is online
+        self._back_ms = 0  # when it came back last
+        self._lanes: list[int] = []  # that are probed, by turns
+        self._good: set[int] = set()
+        self._probes: dict[int, int] = {}  # token: lane, in flight
+        self._token = TOKENS_BELOW
+        self._probe_due_ms = 0
+        self._turn = 0
+
+    def heard(self, lane: int, now_ms: int) -> None:
+        """A partner answered."""
+        if not self.since_ms:
+            self._outage.heard(lane, now_ms)
+
+    def failed(self, lane: int, now_ms: int) -> bool:
+        """A request found no way to its partner; answers whether that has shown the line to be down."""
+        if self.since_ms:
+            return False
+        self._outage.failed(lane, now_ms)
+        share = 1.0 if self._back_ms and now_ms - self._back_ms < _DOUBT_MS else self._share
+        if not self._outage.is_on(now_ms, share if self._share else 0.0):
+            return False
+        self.since_ms = now_ms
+        self._lanes = self._outage.lanes()
+        self._good, self._probes, self._probe_due_ms = set(), {}, now_ms
+        _log.error("offline", lanes=len(self._lanes), hint="no partner can be reached: see to this machine's network")
+        self._stats.add("errors")
+        self._show(now_ms)
+        return True
+
+    def probes(self, now_ms: int, url_of: Callable[[int], str]) -> Iterator[SendRequest]:
+        """What is to be tried now."""
+        if not self.since_ms or now_ms < self._probe_due_ms:
+            return
+        self._probe_due_ms = now_ms + self._probe_ms
+        self._show(now_ms)
+        busy = set(self._probes.values())
+        for _ in range(min(_PROBES - len(busy), len(self._lanes))):
+            lane = self._lanes[self._turn % len(self._lanes)]
+            self._turn += 1
+            url = _origin(url_of(lane))
+            if url and lane not in busy:
+                self._token -= 1
+                self._probes[self._token] = lane
+                yield self._probe_of(self._token, lane, url)
+
+    def probed(self, report: SendReport, now_ms: int) -> bool:
+        """Takes a probe's end; answers whether the courier is online again."""
+        lane = self._probes.pop(report.token, None)
+        if lane is None or not self.since_ms:
+            return False
+        if report.code:
+            self._good.discard(lane)
+            return False
+        self._good.add(lane)
+        self._probe_due_ms = now_ms  # the next ones at once
+        if len(self._good) < min(_GOOD_PROBES, len(self._lanes)):
+            return False
+        _log.warning("online_again", offline_ms=now_ms - self.since_ms)
+        self.since_ms, self._back_ms = 0, now_ms
+        self._outage.clear()
+        self._show(now_ms)
+        return True
+
+    def in_flight_max(self, most: int, now_ms: int) -> int:
+        """How many requests may be in flight, all lanes together."""
+        if self.since_ms:
+            return 0
+        if not self._back_ms:
+            return most
+        steps = max(0, now_ms - self._back_ms) // _RAMP_STEP_MS
+        return min(most, _RAMP_START << min(steps, 32))
+
+    def _show(self, now_ms: int) -> None:
+        self._stats.set("courier_offline", int(self.since_ms > 0))
+        if self.since_ms:
+            probed = {"since_ms": self.since_ms, "lanes": len(self._lanes), "reached": len(self._good)}
+            self._stats.details["offline"] = probed
+        else:
+            self._stats.details.pop("offline", None)
+
+
+def _origin(url: str) -> str:
+    """Scheme, host and port of a URL; empty where there is none."""
+    try:
+        parts = urlsplit(url)
+        if not parts.hostname:
+            return ""
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}/"
+    except ValueError:
+        return ""
