@@ -42,6 +42,10 @@ BENCHES = (
     Bench("courier", (), ("--count", "10000", "--rounds", "1"), ("nginx", "taskset")),
     Bench("chain", (), ("--count", "3000", "--seconds", "1", "--rounds", "1"), ("taskset",), long=("--seconds", "30")),
     Bench("isolation", (), ("--seconds", "1", "--rounds", "1"), ("taskset",), long=("--long",)),
+    Bench("tls", (), ("--count", "2000", "--rounds", "1"), ("taskset",), long=("--count", "100000")),
+    Bench("couriers", (), ("--count", "10000", "--rounds", "1"), ("nginx", "taskset"), long=("--count", "400000")),
+    Bench("lanes", (), ("--lanes", "10", "1000", "--beside", "1000", "--count", "4000"), ("nginx", "taskset")),
+    Bench("backlog", (), ("--count", "50000", "--healthy", "5000"), ("nginx",), long=("--count", "2000000")),
     Bench("pipeline", (), ("--clicks", "50000", "--calls", "10000")),
     Bench("macros", (), (), takes_data=False),
     Bench("rules", (), (), takes_data=False),
@@ -70,6 +74,16 @@ MARKS = {
     "batches: gRPC stream, 100 a message": Mark("ratio", 2, "2 × single calls"),
     "courier: 50 lanes, 200 in flight": Mark("ratio", 0.4, "0.4 of libcurl"),
     "courier: 50 lanes, 1000 in flight": Mark("ratio", 0.4, "0.4 of libcurl"),
+    "courier: 50 lanes, 200 in flight, by CPU": Mark("ratio", 0.4, "0.4 of libcurl"),
+    "courier: 50 lanes, 1000 in flight, by CPU": Mark("ratio", 0.4, "0.4 of libcurl"),
+    "tls: 1,000 names, answers of 50 to 150 ms": Mark("ratio", 0.4, "0.4 of libcurl"),
+    "tls: 1,000 names, answers of 50 to 150 ms, by CPU": Mark("ratio", 0.4, "0.4 of libcurl"),
+    "couriers: two, by CPU of a postback": Mark("figure", 1.7, "1.7 x"),
+    "lanes: 10,000 lanes": Mark("figure", 1.2, "1.2 x of 10 lanes", at_most=True),
+    **{
+        f"lanes: 100 lanes beside 10,000 {kind}": Mark("figure", 1.2, "1.2 x at most", at_most=True)
+        for kind in ("idle", "waiting", "broken", "throttled")
+    },
     "chain: accepted to wire at half the top rate, p50": Mark("figure", 25, "25 ms at most", at_most=True),
     "chain: accepted to wire at half the top rate, p99": Mark("figure", 100, "100 ms at most", at_most=True),
     **{
