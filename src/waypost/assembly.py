@@ -389,13 +389,10 @@ def open_explain_sources(data: Path, settings: Settings) -> ExplainSources:
 @contextmanager
 def open_lane_sources(data: Path, settings: Settings) -> Iterator[LaneSources]:
     """The lanes of a data folder, read-only, and what is needed to name and show them. Raises `data_missing`."""
-    from waypost.engines.sqlite.lanes import SqliteLanes
     from waypost.engines.sqlite.ledger import OUTBOX, SqliteFeedOfLedger
     from waypost.explain.lanes import LaneSources
 
     layout = existing_data_folder(data)
-    shards = settings.courier.shards
-    files = {shard: layout.lane_shard(shard) for shard in range(shards)}
     catalogs = open_catalogs(layout, settings)
     version = catalogs.current()
     with ExitStack() as stack:
@@ -403,11 +400,7 @@ def open_lane_sources(data: Path, settings: Settings) -> Iterator[LaneSources]:
         if layout.ledger.exists():
             outbox_end = stack.enter_context(closing(SqliteFeedOfLedger(layout.ledger, OUTBOX))).head().end
         yield LaneSources(
-            shards=[
-                stack.enter_context(closing(SqliteLanes(file, shard=shard, shards=shards, read_only=True)))
-                for shard, file in files.items()
-                if file.exists()
-            ],
+            shards=[stack.enter_context(closing(lanes)) for lanes in open_lanes(layout, settings)],
             view=stack.enter_context(closing(catalogs.open(version))) if version else None,
             outbox_end=outbox_end,
             snapshots=read_snapshots(layout.run),

@@ -76,6 +76,7 @@ def deal_lanes(layout: Layout, settings: Settings, clock: Clock, stats: Stats) -
 
 
 def _settling(layout: Layout, settings: Settings, clock: Clock, stats: Stats, deal: Deal, shard: int) -> Settling:
+    from waypost.courier.control import OPERATOR
     from waypost.courier.policies import Policies
     from waypost.courier.settling import Settling
     from waypost.engines.local.positions import FilePositions
@@ -94,7 +95,9 @@ def _settling(layout: Layout, settings: Settings, clock: Clock, stats: Stats, de
         journal=SqliteJournal(layout.journals, source, settings.journal, clock),
         own_feed=SqliteFeed(layout.journals, source),
         outbox=SqliteFeedOfLedger(layout.ledger, OUTBOX),
+        words=SqliteFeed(layout.journals, OPERATOR),
         policies=policies,
+        settings=settings.courier,
         positions=FilePositions(layout.positions),
         clock=clock,
         stats=stats,

@@ -31,6 +31,7 @@ from waypost.engines.sqlite.lanes_deal import (
 )
 from waypost.errors import WaypostError
 from waypost.model.frames import Attempt, Outcome, PostbackOut, SendResult, SetAside
+from waypost.model.lane_words import PAUSE, RESUME, LaneWord, change_of
 from waypost.ports.lanes import Chore, ItemState, LaneBatch, LaneControl, LaneItem, LaneState
 from waypost.ports.sender import SendReport, SendRequest
 from waypost.settings import load_settings
@@ -256,6 +257,7 @@ class House:
         self.clock = FakeClock()
         self.outbox = MemoryFeed("outbox")
         self.journals: dict[int, MemoryFeed] = {}
+        self.words = MemoryFeed("operator")
         self.positions = MemoryPositions()
         self.settings = msgspec.structs.replace(
             load_settings(None, {}).courier, retry_schedule_ms=(1000,) * 30, retry_jitter=0.0, in_flight_max=20
@@ -308,7 +310,7 @@ class House:
                 journal=MemoryJournal(self._journal(number)), own_feed=self._journal(number),
                 catalogs=MemoryCatalogs(self.view), sender=sender,
                 settings=msgspec.structs.replace(self.settings, shards=deal.shards), clock=self.clock,
-                stats=self.stats, positions=self.positions, shard=number,
+                stats=self.stats, positions=self.positions, shard=number, words=self.words,
             )  # fmt: skip
             self.couriers.append(courier)
 
@@ -317,7 +319,9 @@ class House:
         policies.follow(self.view)
         return Settling(
             lanes=shard_of(self.folder, deal, number), journal=MemoryJournal(self._journal(number)),
-            own_feed=self._journal(number), outbox=self.outbox, policies=policies, positions=self.positions,
+            own_feed=self._journal(number), outbox=self.outbox, words=self.words, policies=policies,
+            settings=self.settings,
+            positions=self.positions,
             clock=self.clock, stats=self.stats, name="courier" if deal.shards == 1 else f"courier-{number}",
             keeps_unreadable=number == 0,
         )  # fmt: skip
@@ -383,6 +387,30 @@ def test_what_was_in_flight_when_lanes_are_dealt_becomes_what_the_catalog_says(
     house.start(3, dice)
     found = everything(tmp_path)["items"]
     assert [(item.state, item.code) for item in found] == [(state, "outcome_unknown")] * 10
+    house.kill()
+
+
+def test_what_operators_said_is_heard_by_all_before_lanes_are_dealt_and_never_again(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    dice = random.Random(3)
+    house.start(2, dice)
+    house.put(70)
+    house.couriers[0].step()
+    house.words.put([change_of(PAUSE, f"partner-{lane}", LaneWord(lane), at_ms=1, by="ann") for lane in (1, 2)])
+    house.clock.advance(1000)
+    house.couriers[1].step()  # of lane 1; the other one has heard nothing
+    house.couriers[1].step()
+    assert set(everything(tmp_path)["controls"]) == {1}
+    house.kill()
+    house.start(3, dice)
+    found = everything(tmp_path)
+    assert set(found["controls"]) == {1, 2} and found["positions"]["operator"] == 2
+    house.words.put([change_of(RESUME, f"partner-{lane}", LaneWord(lane), at_ms=2, by="ann") for lane in (1, 2)])
+    house.settle()
+    house.kill()
+    house.start(1, dice)
+    found = everything(tmp_path)
+    assert found["controls"] == {} and found["positions"]["operator"] == 4 and found["items"] == []
     house.kill()
 
 

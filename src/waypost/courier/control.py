@@ -112,6 +112,12 @@ class Control:
             self._end_drains(plan)
         return self._work(plan)
 
+    def hear(self) -> LaneBatch | None:
+        """What is new of the operator's words, to be committed by itself: for a shard that is being brought to rest."""
+        if self._plan.is_empty:
+            self._read_words(self._plan)
+        return self.fill(LaneBatch()) if not self._plan.is_empty else None
+
     def fill(self, batch: LaneBatch) -> LaneBatch:
         """Adds the plan to the batch that holds what `step` had journaled."""
         plan = self._plan
