@@ -8,16 +8,16 @@ from collections.abc import Iterator
 
 from fuzz.fuzzed_door import CODEC, NOW_MS, TOKENS, FuzzedDoor, FuzzWire, check_answers, must, opened_shelf
 from waypost.doors.proxies import PREFACE_BYTES_MAX, BadPreface, read_preface
-from waypost.doors.raw_targets import encoded_target
+from waypost.doors.targets import encoded_target
 
 NAMED, PREFACE, SLOW, SMALL, ENDS, LEAVES, DRAINS, FAILS = (1 << bit for bit in range(8))
 STREAM_BYTES_MAX = 4096
 HEADS = [
     b"GET /postback?n=1 HTTP/1.1\r\nHost: d\r\n\r\n",
     b"GET /c/demo HTTP/1.1\r\nHost: d\r\nUser-Agent: x\r\n\r\n",
-    b"GET /c/demo HTTP/1.1\r\n\r\n",
-    b"GET /c/demo HTTP/1.1\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n",
-    b"GET /postback HTTP/1.1\r\nWaypost-Token: " + TOKENS[0].encode() + b"\r\n\r\n",
+    b"GET /c/demo HTTP/1.1\r\nHost: d\r\n\r\n",
+    b"GET /c/demo HTTP/1.1\r\nHost: d\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n",
+    b"GET /postback HTTP/1.1\r\nHost: d\r\nWaypost-Token: " + TOKENS[0].encode() + b"\r\n\r\n",
 ]
 _V2 = b"\r\n\r\n\x00\r\nQUIT\n"
 
@@ -165,11 +165,14 @@ def seeds() -> Iterator[bytes]:
         b"Waypost-Test: " + b"0f" * 32 + b"\r\n", b"Authorization: Bearer everywhere-token\r\nIf-None-Match: *\r\n",
         b"X-Signature: abc\r\nX-Timestamp: 1790000000\r\n", b"Expect: 100-continue\r\n",
     ]  # fmt: skip
+    heads = [head if head.startswith(b"Host:") else b"Host: d\r\n" + head for head in heads]
+    heads += [b"", b"Host: d\r\nHost: go.example.com\r\n", b"Host: d/e\r\n"]
     requests = [b"GET %b HTTP/1.1\r\n%b\r\n" % (get, heads[nth % len(heads)]) for nth, get in enumerate(gets)]
     requests += [b"GET /c/demo HTTP/1.1\r\n%b\r\n" % head for head in heads]
+    requests += [b"GET http://go.example.com?x=/c/demo HTTP/1.1\r\nHost: d\r\n\r\n"]
     form = b"Content-Type: application/x-www-form-urlencoded\r\n"
     body = b"token=" + TOKENS[0].encode() + b"&click_id=" + click_id
-    requests += [
+    others = [
         b"POST /postback HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n%b" % (form, len(body), body),
         b"POST /postback HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{\"token\":\"a\"}",
         b"POST /postback HTTP/1.1\r\n%bTransfer-Encoding: chunked\r\n\r\n5\r\ntoken\r\n0\r\nHost: x\r\n\r\n" % form,
@@ -187,6 +190,7 @@ def seeds() -> Iterator[bytes]:
         b"POST /postback HTTP/1.1\r\nIdempotency-Key: k\r\nContent-Length: 22\r\n\r\ntoken=s3cret-of-acme&a",
         b"POST /postback HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\na=1",
     ]  # fmt: skip
+    requests += [other.replace(b"HTTP/1.1\r\n", b"HTTP/1.1\r\nHost: d\r\n") for other in others]
     for nth, request in enumerate(requests):
         yield bytes((nth % 256, nth * 37 % 256)) + request
         yield bytes((0, 0)) + request + requests[(nth * 7 + 3) % len(requests)] + request

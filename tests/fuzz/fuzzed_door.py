@@ -24,7 +24,7 @@ from waypost.doors.door_time import DoorTime
 from waypost.doors.impressions import Impressions
 from waypost.doors.inbox import Inbox
 from waypost.doors.known_heads import KnownHeads
-from waypost.doors.limits import Limits
+from waypost.doors.limits import LargeBodies, Limits
 from waypost.doors.pages import Pages
 from waypost.doors.postbacks import Postbacks
 from waypost.doors.protocol import Connection
@@ -314,7 +314,7 @@ class FuzzedDoor:
         self.noted: list[str] = []
         self.known_heads = KnownHeads(self.settings.url_bytes_max, self.settings.headers_bytes_max)
         self.known_heads.forget(self.wanted_headers)
-        self.limits.large_bodies = 0
+        self.limits.large_bodies = LargeBodies(self.settings.batches_max)
         if self.knows:
             self.known_heads._heads.update(self._heads)
         else:
@@ -348,6 +348,9 @@ class FuzzedDoor:
             self.turns.run()
 
     # --- what a connection asks ----------------------------------------------------------------------
+
+    def is_known_sender(self, connection: Connection) -> bool:
+        return self._routes.is_known_sender(connection)
 
     def handle(self, connection: Connection) -> None:
         self.answered = self.handled

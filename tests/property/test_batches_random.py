@@ -61,7 +61,7 @@ def test_however_the_bytes_arrive_each_line_is_answered_and_the_next_request_is_
     good = (b"{}", b'{"click_id":"a"}', b'{"x":"' + b"y" * 90 + b'"}')
     assert [one["status"] for one in said] == [int(part in good) for part in parts if part]
     assert answer.status == following.status == 200 and following.json["status"] == 1
-    assert door.door.limits.large_bodies == 0
+    assert not door.door.limits.large_bodies
 
 
 @given(st.binary(max_size=400), st.sampled_from((b"gzip", b"zstd", b"", b"br", b"GZIP ")))

@@ -8,14 +8,14 @@ from support.parsed import Recorder
 HEADS = [
     b"HTTP/1.1\r\nHost: d\r\n\r\n",
     b"HTTP/1.1\r\nHost: d\r\nUser-Agent: curl/8\r\nWaypost-Token: s3cret\r\n\r\n",
-    b"HTTP/1.1\r\n\r\n",
+    b"HTTP/1.1\r\nHost: d\r\n\r\n",
     b"HTTP/1.1\r\nHost: d\r\n\r\n\r\n",
-    b"HTTP/1.1\r\nConnection: close\r\n\r\n",
-    b"HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
-    b"HTTP/1.1\r\nExpect: 100-continue\r\n\r\n",
-    b"HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
-    b"HTTP/1.1\r\nContent-Length: 3\r\n\r\na=1",
-    b"HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n",
+    b"HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+    b"HTTP/1.1\r\nHost: d\r\nExpect: 100-continue\r\n\r\n",
+    b"HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1\r\nHost: d\r\nContent-Length: 3\r\n\r\na=1",
+    b"HTTP/1.1\r\nHost: d\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     b"HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
     b"HTTP/1.0\r\n\r\n",
     b"HTTP/1.1\r\nHost: d\r\n",
@@ -24,7 +24,12 @@ HEADS = [
     b"/x HTTP/1.1\r\nHost: d\r\n\r\n",
     b"HTTP/1.1\r\nHost: d\r\n\r\nGET /second HTTP/1.1\r\nHost: d\r\n\r\n",
     b"HTTP/2.0\r\nHost: d\r\n\r\n",
-    b"HTTP/1.1\r\nBad Header\r\n\r\n",
+    b"HTTP/1.1\r\n\r\n",
+    b"HTTP/1.1\r\nHost: d\r\nHost: e\r\n\r\n",
+    b"HTTP/1.1\r\nHost: d/e\r\n\r\n",
+    b"HTTP/1.1\r\nHost: d\r\nX~Odd: 1\r\n\r\n",
+    b"HTTP/1.1\r\nHost:\r\n\r\n",
+    b"HTTP/1.1\r\nHost: d\r\nBad Header\r\n\r\n",
 ]
 METHODS = [b"GET", b"GET", b"GET", b"HEAD", b"POST", b"get", b"\r\nGET", b"CONNECT", b"GOT", b""]
 targets = st.one_of(
@@ -69,7 +74,7 @@ def test_a_head_is_parsed_once_for_all_connections() -> None:
     door = Recorder()
     for nth in range(3):
         connection, _ = door.connect()
-        connection.data_received(b"GET /postback?n=%d HTTP/1.1\r\nHost: d\r\nX~Odd: 1\r\n\r\n" % nth)
+        connection.data_received(b"GET /postback?n=%d HTTP/1.1\r\nHost: d\r\nAccept:\r\n\r\n" % nth)
         door.turn()
         assert (connection._parser is None) == (nth > 0)
     assert [url for _, url, *_ in door.requests] == [b"/postback?n=0", b"/postback?n=1", b"/postback?n=2"]
@@ -79,18 +84,18 @@ def test_a_request_that_caused_no_frame_leaves_nothing_behind() -> None:
     door = Recorder()
     door.handle = lambda connection: connection.respond(b"no")  # type: ignore[method-assign]
     connection, wire = door.connect()
-    connection.data_received(b"GET /nothing HTTP/1.1\r\nX~Odd: d\r\n\r\n")
+    connection.data_received(b"GET /nothing HTTP/1.1\r\nHost: d\r\nAccept:\r\n\r\n")
     door.turn()
     assert wire.written == b"no"
-    assert door.known_heads.find(b"GET /nothing HTTP/1.1\r\nX~Odd: d\r\n\r\n") is None
+    assert door.known_heads.find(b"GET /nothing HTTP/1.1\r\nHost: d\r\nAccept:\r\n\r\n") is None
 
 
 def test_the_memo_is_bounded_in_entries_and_bytes() -> None:
     door = Recorder()
     connection, _ = door.connect()
     for nth in range(2000):
-        connection.data_received(b"GET /a HTTP/1.1\r\nX~Odd: %d\r\n\r\n" % nth)
-    connection.data_received(b"GET /a HTTP/1.1\r\nUser-Agent: %s\r\n\r\n" % (b"x" * 3000))
+        connection.data_received(b"GET /a HTTP/1.1\r\nHost: d\r\nAccept: \r\nUser-Agent: %d\r\n\r\n" % nth)
+    connection.data_received(b"GET /a HTTP/1.1\r\nHost: d\r\nUser-Agent: %s\r\n\r\n" % (b"x" * 3000))
     door.turn()
     assert len(door.requests) == 2001
     heads = door.known_heads._heads
@@ -107,9 +112,9 @@ def test_pieces_are_handled_in_their_order_at_the_end_of_the_turn() -> None:
     door = Recorder()
     one, _ = door.connect()
     two, wire = door.connect()
-    one.data_received(b"GET /1 HTTP/1.1\r\n\r\nGET /2 HT")
-    two.data_received(b"GET /3 HTTP/1.1\r\n\r\n")
-    one.data_received(b"TP/1.1\r\n\r\n")
+    one.data_received(b"GET /1 HTTP/1.1\r\nHost: d\r\n\r\nGET /2 HT")
+    two.data_received(b"GET /3 HTTP/1.1\r\nHost: d\r\n\r\n")
+    one.data_received(b"TP/1.1\r\nHost: d\r\n\r\n")
     assert door.requests == []
     assert two.eof_received()  # what was sent before the end is handled before it
     assert [url for _, url, *_ in door.requests] == [b"/1", b"/3", b"/2"]
@@ -121,7 +126,7 @@ def test_pieces_are_handled_in_their_order_at_the_end_of_the_turn() -> None:
 def test_a_large_piece_is_not_kept() -> None:
     door = Recorder()
     one, _ = door.connect()
-    one.data_received(b"POST / HTTP/1.1\r\nContent-Length: 9000\r\n\r\n")
+    one.data_received(b"POST / HTTP/1.1\r\nHost: d\r\nContent-Length: 9000\r\n\r\n")
     one.data_received(b"x" * 9000)
     assert [len(request[3]) for request in door.requests] == [9000]
 
@@ -130,6 +135,22 @@ def test_what_stands_behind_a_value_is_none_of_it() -> None:
     for knows in (True, False):
         door = Recorder(knows=knows)
         connection, _ = door.connect()
-        connection.data_received(b"GET /a HTTP/1.1\r\nOrigin: https://a.example \t\r\nUser-Agent: x y \r\n\r\n")
+        connection.data_received(
+            b"GET /a HTTP/1.1\r\nHost: d\r\nOrigin: https://a.example \t\r\nUser-Agent: x y \r\n\r\n"
+        )
         door.turn()
-        assert door.requests[0][2] == {b"origin": b"https://a.example", b"user-agent": b"x y"}
+        assert door.requests[0][2] == {
+            b"host": b"d",
+            b"origin": b"https://a.example",
+            b"user-agent": b"x y",
+        }
+
+
+def test_a_head_with_a_header_that_nobody_knows_is_not_kept() -> None:
+    door = Recorder()
+    for _ in range(2):
+        connection, _ = door.connect()
+        connection.data_received(b"GET /a HTTP/1.1\r\nHost: d\r\nAccept:\r\nX-Api-Key: s3cret\r\n\r\n")
+        door.turn()
+        assert connection._parser is not None
+    assert len(door.requests) == 2 and not door.known_heads._heads

@@ -75,7 +75,7 @@ def _asked(door: RunningDoor, request: bytes) -> tuple[object, ...]:
 def test_both_ways_agree(door: RunningDoor, method: bytes, query: bytes, lines: list[bytes]) -> None:
     head = b"".join(line + b"\r\n" for line in lines)
     end = b"Content-Length: 0\r\n" if method == b"POST" else b""
-    request = b"%b /postback?%b HTTP/1.1\r\n%b%b\r\n" % (method, query, head, end)
+    request = b"%b /postback?%b HTTP/1.1\r\nHost: d\r\n%b%b\r\n" % (method, query, head, end)
     if method == b"HEAD":
         request = request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
     desk = door.door._routes._postbacks

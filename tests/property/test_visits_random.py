@@ -84,7 +84,13 @@ def test_whatever_comes_is_answered(
 ) -> None:
     body = body if method == b"POST" else b""
     length = b"Content-Length: %d\r\n" % len(body) if body else b""
-    head = b"%b %b?%b HTTP/1.1\r\n%b%b" % (method, path, query, length, b"".join(line + b"\r\n" for line in lines))
+    head = b"%b %b?%b HTTP/1.1\r\nHost: d\r\n%b%b" % (
+        method,
+        path,
+        query,
+        length,
+        b"".join(line + b"\r\n" for line in lines),
+    )
     client = Client(door.address)
     try:
         client.send(head + b"\r\n" + body)

@@ -95,6 +95,9 @@ class Recorder:
         connection.wait()
         self.waiting.append(connection)
 
+    def is_known_sender(self, connection: Connection) -> bool:
+        return False
+
     def note_unreadable(self, connection: Connection, code: str, data: bytes) -> None:
         self.noted.append(code)
 

@@ -165,7 +165,7 @@ def test_a_body_may_be_larger_than_a_single_call_and_has_its_own_bounds(door: Ru
     assert (over.status, over.json["error"]) == (413, "batch_too_large")
     single = door.post("/postback?token=s3cret", lines(*calls))
     assert (single.status, single.json["error"]) == (413, "body_too_large")
-    assert door.door.limits.large_bodies == 0
+    assert not door.door.limits.large_bodies
 
 
 def test_large_bodies_under_way_are_bounded(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_large_bodies_under_way_are_bounded(tmp_path: Path) -> None:
         waiting = [Client(door.address) for _ in range(2)]
         for client in waiting:
             client.send(head + b"{}\n")
-        while door.door.limits.large_bodies < 2:
+        while len(door.door.limits.large_bodies) < 2:
             pass
         refused = door.ask(head)
         assert (refused.status, refused.json["error"]) == (503, "too_many_batches")
@@ -185,6 +185,34 @@ def test_large_bodies_under_way_are_bounded(tmp_path: Path) -> None:
         while door.door.limits.large_bodies:
             pass
         waiting[0].close()
+
+
+def test_strangers_who_send_slowly_keep_no_known_caller_out(tmp_path: Path) -> None:
+    """Anybody may begin a large body; half of the places, and of an address an eighth of those, is all he gets."""
+    settings = door_settings(**(BOUNDS | {"batches_max": 32}), proxies=["127.0.0.0/8"])
+    head = b"POST /postbacks%b HTTP/1.1\r\nHost: door\r\nX-Forwarded-For: 192.0.2.%d\r\nContent-Length: 9000\r\n\r\n"
+    wrong = b"?token=nobodys"
+    with running_door(tmp_path, catalogs=MemoryCatalogs(VIEW), settings=settings) as door:
+        waiting = []
+        for nth in range(16):
+            client = Client(door.address)
+            client.send(head % (b"" if nth % 2 else wrong, nth // 2) + b"{}\n")
+            waiting.append(client)
+        while len(door.door.limits.large_bodies) < 16:
+            pass
+        late = door.ask(head % (b"", 99))
+        assert (late.status, late.json["error"]) == (503, "too_many_batches")
+        waiting.pop().close()
+        waiting.pop().close()
+        while len(door.door.limits.large_bodies) > 14:
+            pass
+        again = door.ask(head % (wrong, 0))
+        assert (again.status, again.json["error"]) == (503, "too_many_batches"), "two of that address are under way"
+        known = Client(door.address)
+        known.send(head % (b"?token=s3cret", 99) + b"{}\n" + b"\n" * 8997)
+        assert known.read().status == 200
+        for client in (*waiting, known):
+            client.close()
 
 
 def test_keys_of_lines_and_of_the_whole_request(door: RunningDoor) -> None:

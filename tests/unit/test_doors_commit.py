@@ -174,7 +174,7 @@ def test_frames_that_wait_are_bounded_in_bytes(tmp_path: Path) -> None:
     with running_door(tmp_path, settings=door_settings(pending_bytes_max=3000)) as door:
         door.journal.gate.clear()
         body = b"x" * 2000
-        head = b"POST /postback?token=s3cret HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body)
+        head = b"POST /postback?token=s3cret HTTP/1.1\r\nHost: d\r\nContent-Length: %d\r\n\r\n" % len(body)
         held = [Client(door.address) for _ in range(2)]
         for nth, client in enumerate(held, 1):
             client.send(head + body)
@@ -192,7 +192,7 @@ def test_frames_that_wait_are_bounded_in_bytes(tmp_path: Path) -> None:
 def test_a_batch_closes_at_its_bound_in_bytes(tmp_path: Path) -> None:
     with running_door(tmp_path, settings=door_settings(commit_bytes_max=5000)) as door:
         body = b"x" * 2000
-        head = b"POST /postback?token=s3cret HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body)
+        head = b"POST /postback?token=s3cret HTTP/1.1\r\nHost: d\r\nContent-Length: %d\r\n\r\n" % len(body)
         client = Client(door.address)
         client.send((head + body) * 30)
         assert [client.read().status for _ in range(30)] == [200] * 30

@@ -127,10 +127,10 @@ def test_one_address_holds_so_many_connections(tmp_path: Path) -> None:
         answer = held[2].read()
         assert (answer.status, answer.json["error"]) == (429, "too_many_from_address")
         assert held[2].is_closed()
-        held[0].send(b"GET /postback?token=s3cret HTTP/1.1\r\n\r\n")
+        held[0].send(b"GET /postback?token=s3cret HTTP/1.1\r\nHost: d\r\n\r\n")
         assert held[0].read().status == 200
         held.append(Client(door.address))  # a known caller is there now
-        held[3].send(b"GET /healthz HTTP/1.1\r\n\r\n")
+        held[3].send(b"GET /healthz HTTP/1.1\r\nHost: d\r\n\r\n")
         assert held[3].read().status == 200
         for client in held:
             client.close()

@@ -104,7 +104,7 @@ def test_a_request_has_the_address_that_its_proxy_tells(peer: str, head: bytes, 
     door = Recorder(proxies=NAMED)
     connection, _ = door.connect(Wire((peer, 4000)))
     for _ in range(2):  # by the parser, and past it
-        connection.data_received(b"GET /a HTTP/1.1\r\n" + head + b"\r\n")
+        connection.data_received(b"GET /a HTTP/1.1\r\nHost: d\r\n" + head + b"\r\n")
         door.turn()
     connection.data_received(b"GET /a HTTP/1.1\r\nHost: d\r\n\r\n")
     door.turn()
@@ -130,7 +130,7 @@ def test_a_request_has_the_address_that_its_proxy_tells(peer: str, head: bytes, 
     ],
 )
 def test_a_preface_is_read_whole_and_no_further(data: bytes, address: str) -> None:
-    assert read_preface(data + b"GET / HTTP/1.1\r\n\r\n") == (len(data), address)
+    assert read_preface(data + b"GET / HTTP/1.1\r\nHost: d\r\n\r\n") == (len(data), address)
     for cut in range(1, len(data)):
         assert read_preface(data[:cut]) is None
 
@@ -138,7 +138,7 @@ def test_a_preface_is_read_whole_and_no_further(data: bytes, address: str) -> No
 @pytest.mark.parametrize(
     "data",
     [
-        b"GET / HTTP/1.1\r\n",
+        b"GET / HTTP/1.1\r\nHost: d\r\n",
         b"PROXY TCP4 203.0.113.9 198.51.100.1 4711\r\n",
         b"PROXY TCP4 2001:dead::1 2001:db8::1 4711 443\r\n",
         b"PROXY TCP4 203.0.113.9 198.51.100.1 4711 443000\r\n",

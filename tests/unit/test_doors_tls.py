@@ -132,7 +132,7 @@ def test_what_is_no_handshake_ends_and_harms_nobody(tmp_path: Path, authority: A
     with running_door(tmp_path, settings=door_settings(request_timeout_ms=200), tls_folder=folder) as door:
         silent = socket.create_connection(door.address, timeout=10)
         with socket.create_connection(door.address, timeout=10) as plain:
-            plain.sendall(b"GET / HTTP/1.1\r\n\r\n" * 50)
+            plain.sendall(b"GET / HTTP/1.1\r\nHost: d\r\n\r\n" * 50)
             with contextlib.suppress(ConnectionResetError):
                 while plain.recv(4096):
                     pass
@@ -147,7 +147,7 @@ def test_what_is_no_handshake_ends_and_harms_nobody(tmp_path: Path, authority: A
 
 def test_a_refusal_is_read_although_the_client_goes_on_sending(door: RunningDoor, authority: Authority) -> None:
     with _client(door, authority) as client:
-        client.sock.sendall(b"POST /postback HTTP/1.1\r\nContent-Length: 3000000\r\n\r\n" + b"x" * 300_000)
+        client.sock.sendall(b"POST /postback HTTP/1.1\r\nHost: d\r\nContent-Length: 3000000\r\n\r\n" + b"x" * 300_000)
         assert client.sock.recv(4096).startswith(b"HTTP/1.1 413 ")
 
 

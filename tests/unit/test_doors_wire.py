@@ -38,9 +38,9 @@ def client(door: RunningDoor) -> Iterator[Client]:
 def test_pipelined_requests_are_answered_in_their_order(door: RunningDoor, client: Client) -> None:
     mixed = [
         CALL % 1,
-        b"GET /c/none HTTP/1.1\r\n\r\n",
-        b"GET /c/demo HTTP/1.1\r\n\r\n",
-        b"GET /healthz HTTP/1.1\r\n\r\n",
+        b"GET /c/none HTTP/1.1\r\nHost: d\r\n\r\n",
+        b"GET /c/demo HTTP/1.1\r\nHost: d\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: d\r\n\r\n",
     ]
     client.send(b"".join(mixed * 200))
     statuses = [client.read().status for _ in range(800)]
@@ -72,7 +72,7 @@ def test_answers_wait_for_the_commit_of_those_before_them(tmp_path: Path) -> Non
     with running_door(tmp_path) as door:
         door.journal.gate.clear()
         client = Client(door.address)
-        client.send(CALL % 1 + b"GET /nothing HTTP/1.1\r\n\r\n")
+        client.send(CALL % 1 + b"GET /nothing HTTP/1.1\r\nHost: d\r\n\r\n")
         other = door.get("/healthz")  # has nothing before it, and waits for nobody
         assert other.json["pending"] <= 1
         client.sock.settimeout(0.05)
@@ -110,7 +110,7 @@ def test_no_frame_is_older_than_a_watermark_before_it(tmp_path: Path) -> None:
         clients = [Client(door.address) for _ in range(5)]
         for nth in range(40):
             for client in clients:
-                client.send(CALL % nth + b"GET /c/demo HTTP/1.1\r\n\r\n")
+                client.send(CALL % nth + b"GET /c/demo HTTP/1.1\r\nHost: d\r\n\r\n")
             for client in clients:
                 assert [client.read().status, client.read().status] == [200, 302]
         for client in clients:
@@ -133,14 +133,18 @@ def test_no_frame_is_older_than_a_watermark_before_it(tmp_path: Path) -> None:
     ("head", "stays", "told"),
     [
         (b"GET /healthz HTTP/1.1\r\nHost: d\r\n\r\n", True, ""),
-        (b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n", False, "close"),
+        (b"GET /healthz HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n", False, "close"),
         (b"GET /healthz HTTP/1.0\r\n\r\n", False, "close"),
         (b"GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", True, "keep-alive"),
         (b"GET /postback?token=s3cret HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", True, "keep-alive"),
-        (b"GET /postback?token=s3cret HTTP/1.1\r\nConnection: close\r\n\r\n", False, "close"),
+        (b"GET /postback?token=s3cret HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n", False, "close"),
         (b"GET /c/demo HTTP/1.0\r\n\r\n", False, "close"),
-        (b"GET /postback?token=s3cret HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", False, "close"),
-        (b"\r\n\r\nGET /healthz HTTP/1.1\r\n\r\n", True, ""),
+        (
+            b"GET /postback?token=s3cret HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+            False,
+            "close",
+        ),
+        (b"\r\n\r\nGET /healthz HTTP/1.1\r\nHost: d\r\n\r\n", True, ""),
     ],
 )
 def test_keep_alive(client: Client, head: bytes, stays: bool, told: str) -> None:
@@ -175,7 +179,7 @@ def test_a_request_may_come_byte_by_byte(door: RunningDoor, client: Client) -> N
 
 def test_a_chunked_body_is_put_together_and_its_trailer_is_no_header(door: RunningDoor, client: Client) -> None:
     client.send(
-        b"POST /postback?token=s3cret HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"POST /postback?token=s3cret HTTP/1.1\r\nHost: d\r\nTransfer-Encoding: chunked\r\n\r\n"
         b"4\r\nwiki\r\n5;x=y\r\npedia\r\n0\r\nWaypost-Test: wrong\r\n\r\n" + CALL % 2
     )
     assert [client.read().status, client.read().status] == [200, 200]
@@ -184,7 +188,7 @@ def test_a_chunked_body_is_put_together_and_its_trailer_is_no_header(door: Runni
 
 
 def test_a_client_that_expects_it_is_told_to_go_on(client: Client) -> None:
-    client.send(b"POST /postback?token=s3cret HTTP/1.1\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+    client.send(b"POST /postback?token=s3cret HTTP/1.1\r\nHost: d\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
     assert client.read().status == 100
     client.send(b"body")
     assert client.read().status == 200
@@ -193,14 +197,23 @@ def test_a_client_that_expects_it_is_told_to_go_on(client: Client) -> None:
 @pytest.mark.parametrize(
     ("data", "code"),
     [
-        (b"GET /" + b"x" * 8193 + b" HTTP/1.1\r\n\r\n", "url_too_long"),
-        (b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: %s\r\n" % (n, b"v" * 90) for n in range(200)), "headers_too_large"),
-        (b"GET / HTTP/1.1\r\nX: " + b"y" * 80_000, "headers_too_large"),
-        (b"POST /postback HTTP/1.1\r\nContent-Length: 65537\r\nExpect: 100-continue\r\n\r\n", "body_too_large"),
-        (b"POST /postback HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n20000\r\n" + b"z" * 70_000, "body_too_large"),
+        (b"GET /" + b"x" * 8193 + b" HTTP/1.1\r\nHost: d\r\n\r\n", "url_too_long"),
+        (
+            b"GET / HTTP/1.1\r\nHost: d\r\n" + b"".join(b"X-%d: %s\r\n" % (n, b"v" * 90) for n in range(200)),
+            "headers_too_large",
+        ),
+        (b"GET / HTTP/1.1\r\nHost: d\r\nX: " + b"y" * 80_000, "headers_too_large"),
+        (
+            b"POST /postback HTTP/1.1\r\nHost: d\r\nContent-Length: 65537\r\nExpect: 100-continue\r\n\r\n",
+            "body_too_large",
+        ),
+        (
+            b"POST /postback HTTP/1.1\r\nHost: d\r\nTransfer-Encoding: chunked\r\n\r\n20000\r\n" + b"z" * 70_000,
+            "body_too_large",
+        ),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "malformed_request"),
         (b"GET / HTTP/9.9\r\n\r\n", "malformed_request"),
-        (b"POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", "malformed_request"),
+        (b"POST / HTTP/1.1\r\nHost: d\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", "malformed_request"),
     ],
 )
 def test_bounds_and_garbage_end_in_one_clear_answer(client: Client, data: bytes, code: str) -> None:
@@ -289,7 +302,7 @@ def test_drain_answers_what_is_in_hand_and_closes_politely(tmp_path: Path) -> No
         door.door.stop()
         while not door.door.is_draining:
             pass
-        keeps.send(b"GET /healthz HTTP/1.1\r\n\r\n")
+        keeps.send(b"GET /healthz HTTP/1.1\r\nHost: d\r\n\r\n")
         answer = keeps.read()
         assert (answer.json["draining"], answer.headers["connection"]) == (True, "close")
         begun.send(b"P/1.1\r\n\r\n")
@@ -374,8 +387,8 @@ def test_the_journal_is_trimmed_once_both_readers_have_published(tmp_path: Path)
             st.binary(max_size=200),
             st.sampled_from(
                 [
-                    b"GET /postback?token=s3cret HTTP/1.1\r\n\r\n",
-                    b"GET /c/demo?%ff=%&sub1=%zz HTTP/1.1\r\n",
+                    b"GET /postback?token=s3cret HTTP/1.1\r\nHost: d\r\n\r\n",
+                    b"GET /c/demo?%ff=%&sub1=%zz HTTP/1.1\r\nHost: d\r\n",
                     b"\r\n\r\n",
                     b"Content-Length: 5\r\n",
                     b"Transfer-Encoding: chunked\r\n\r\n",
@@ -442,3 +455,75 @@ def test_sigterm_ends_the_process_and_leaves_the_parents_socket(tmp_path: Path) 
             assert process.stdout.read().split()[-1] == b"1"
         later = Client(listener.getsockname())  # waits in the parent's backlog for the next door
         later.close()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET /healthz HTTP/1.1\r\n\r\n",
+        b"GET http://d/healthz HTTP/1.1\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: d\r\nHost: d\r\n\r\n",
+        b"GET /healthz HTTP/1.0\r\nHost: d\r\nhost: e\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: d/e\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: d, e\r\n\r\nGET /healthz HTTP/1.1\r\nHost: d e\r\n\r\n",
+        b"POST /postback HTTP/1.1\r\nHost: d\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\na=1",
+        b"POST /postback HTTP/1.1\r\nHost: d\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\na=1",
+        b"POST /postback HTTP/1.1\r\nHost: d\r\nContent-Length: 3, 3\r\n\r\na=1",
+        b"POST /postback HTTP/1.1\r\nHost: d\r\nContent-Length: +3\r\n\r\na=1",
+        b"POST /postback HTTP/1.1\r\nHost: d\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /postback HTTP/1.1\r\nHost: d\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+        b"POST /postback HTTP/1.1\r\nHost: d\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        b"POST /postback HTTP/1.1\r\nHost: d\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        b"POST /postback HTTP/1.1\r\nHost: d\r\nContent-Length : 3\r\n\r\na=1",
+        b"POST /postback HTTP/1.1\r\nHost: d\r\nTransfer-Encoding: chunked\r\n\r\n5;\nx\r\nabcde\r\n0\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: d\r\nX-Long: a\r\n b\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: d\r\n Host: e\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: d\nX: y\r\n\r\nGET /healthz HTTP/1.1\rHost: d\r\n\r\n",
+    ],
+)
+def test_what_two_readers_might_read_in_two_ways_is_refused(door: RunningDoor, data: bytes) -> None:
+    client = Client(door.address)
+    client.send(data)
+    answer = client.read()
+    assert (answer.status, answer.json["error"]) == (400, "malformed_request")
+    assert client.is_closed()
+    client.close()
+
+
+def test_a_whole_url_is_read_as_its_host_and_target(door: RunningDoor) -> None:
+    found = door.get("http://d/c/demo?sub1=a")
+    assert found.status == 302
+    oddity = door.get("http://d?x=/c/demo")
+    assert (oddity.status, oddity.json["error"]) == (404, "unknown_path")
+    assert door.get("http://user@d:80/healthz").status == 200
+
+
+@pytest.mark.parametrize("cut", [1, 12, 30, 32, 33, 40, 60])
+def test_a_target_that_was_not_encoded_may_come_in_pieces(door: RunningDoor, cut: int) -> None:
+    request = "GET /postback?token=s3cret&goal=Заказ&sub=é HTTP/1.1\r\nHost: d\r\n\r\n".encode()
+    before = len(door.journal.frames)
+    connection = Client(door.address)
+    for _ in range(2):  # the second finds a parser that was given up
+        connection.send(request[:cut])
+        _turns(door, 3)
+        connection.send(request[cut : cut + 2])
+        _turns(door, 3)
+        connection.send(request[cut + 2 :])
+        assert connection.read().status == 200
+    connection.close()
+    queries = {frame.query for frame in door.journal.frames[before:] if isinstance(frame, PostbackIn)}
+    assert queries == {b"token=s3cret&goal=%D0%97%D0%B0%D0%BA%D0%B0%D0%B7&sub=%C3%A9"}
+
+
+def _turns(door: RunningDoor, count: int) -> None:
+    """Until the door has had so many turns: each answers a question."""
+    for _ in range(count):
+        assert door.get("/healthz").status == 200
+
+
+def test_a_line_of_odd_bytes_that_never_ends_is_refused(door: RunningDoor) -> None:
+    client = Client(door.address)
+    for nth in range(10):
+        client.send(b"\xd0\x97" * 1000 if nth else b"GET /postback?goal=")
+    assert client.read().json["error"] == "url_too_long"
+    client.close()

@@ -449,6 +449,10 @@ class Door:
             url = words[1] if len(words) > 1 else words[0]
         self._routes.note(connection, code, url)
 
+    def is_known_sender(self, connection: Connection) -> bool:
+        """See `protocol.Owner`."""
+        return self._routes.is_known_sender(connection)
+
     def _note_refused_stream(self, address: str, caller: Caller, url: bytes) -> None:
         self._stats.add("door_refused")
         shelf = self._routes.shelf

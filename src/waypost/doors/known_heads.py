@@ -58,8 +58,8 @@ class KnownHeads:
         parts = data.split(b" ", 2)
         if not self._is_open or len(parts) != 3 or len(data) > self._request_bytes_max:
             return
-        method, _, rest = parts
-        if method == b"GET" and rest.startswith(_VERSION):
+        method, target, rest = parts
+        if method == b"GET" and target[:1] == b"/" and rest.startswith(_VERSION) and self._lines.are_fit(rest):
             self._remember(rest, headers)
 
     def _remember(self, rest: bytes, headers: dict[bytes, bytes]) -> None:

@@ -6,7 +6,7 @@ that was read once is looked up whole, and its own are read in two steps. What i
 to judge: lines about the connection or a body, odd bytes, values that are empty. Why: docs/decisions/0028.
 
 Owns: which headers a door wants, and the memory of lines, which is the door's and bounded. Reads and writes nothing
-else. Never keeps a line that has a secret, or that is one visitor's own.
+else. Never keeps a line that has a secret, or that is one visitor's own: of names that it does not know it keeps none.
 """
 
 from waypost.doors.proxies import HEADERS as PROXY_HEADERS
@@ -48,12 +48,43 @@ WANTED = _SHARED | frozenset(
 ASKING = frozenset(  # that decide what becomes of a call
     (b"authorization", b"content-type", b"idempotency-key", b"waypost-test", b"waypost-token")
 )
-_OWN = frozenset(  # not wanted, and another with each visitor or request
-    (b"cookie", b"x-request-id", b"x-correlation-id", b"traceparent", b"x-real-ip", b"cf-connecting-ip", b"cf-ray")
+_PUBLIC = frozenset(  # not wanted, and the same for many requests; any other may be a secret, or one visitor's own
+    (
+        b"accept",
+        b"accept-charset",
+        b"accept-encoding",
+        b"cache-control",
+        b"dnt",
+        b"keep-alive",
+        b"pragma",
+        b"priority",
+        b"save-data",
+        b"sec-ch-ua",
+        b"sec-ch-ua-arch",
+        b"sec-ch-ua-mobile",
+        b"sec-ch-ua-model",
+        b"sec-ch-ua-platform",
+        b"sec-ch-ua-platform-version",
+        b"sec-fetch-dest",
+        b"sec-fetch-mode",
+        b"sec-fetch-site",
+        b"sec-fetch-user",
+        b"sec-gpc",
+        b"upgrade-insecure-requests",
+        b"via",
+        b"x-forwarded-host",
+        b"x-forwarded-port",
+        b"x-forwarded-proto",
+        b"x-requested-with",
+    )
 )
+_FIT = WANTED | _PUBLIC  # of the wanted ones a caller's token may be kept, as the catalog keeps it
 _OF_MESSAGE = frozenset(  # the parser's
     (b"content-length", b"transfer-encoding", b"upgrade", b"expect", b"proxy-connection", b"trailer", b"te")
 )
+HOST = b"host"
+# What a Host header may consist of (RFC 3986, 3.2.2); other bytes are no host's.
+HOST_CHARS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~%!$&'()*+,;=:[]"
 _CONNECTION, _STAYS = b"connection", b"keep-alive"  # what HTTP/1.1 does anyway
 _TOKEN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"  # further ones are the parser's to judge
 _TEXT = bytes((9, *range(32, 127), *range(128, 256)))
@@ -76,27 +107,31 @@ class KnownLines:
         self._names.clear()
         self._also = also
 
+    def are_fit(self, rest: bytes) -> bool:
+        """Whether a head that begins behind its target may be kept whole: all its names are known ones."""
+        names = {line.partition(b":")[0].strip().lower() for line in rest.split(b"\r\n")[1:-2]}
+        return names <= _FIT or names <= _FIT | self._also
+
     def read(self, rest: bytes) -> tuple[dict[bytes, bytes], bool] | None:
         """The wanted headers of a request, `rest` of which begins behind the target, and whether all of its lines were
         known; None if the parser must be asked, be it that it is not one whole request."""
         lines = rest.split(b"\r\n")
         if len(lines) < 3 or lines[0] != b"HTTP/1.1" or lines[-1] or lines[-2]:
             return None
-        headers: dict[bytes, bytes] = {}
-        find = self._lines.get
-        are_known = True
-        for line in lines[1:-2]:
-            found = find(line)
-            if found is None:
-                found = self._read_line(line)
-                if found is None:
-                    return None
-                are_known = False
-                if found[0] in PROXY_HEADERS and found[0] in headers:  # each proxy may have added a line of its own
-                    found = found[0], headers[found[0]] + b"," + found[1]
-            name, value = found
-            if name:
-                headers[name] = value
+        found = list(map(self._lines.get, lines[1:-2]))
+        are_known = None not in found
+        if not are_known:
+            for nth, known in enumerate(found):
+                if known is None:
+                    found[nth] = known = self._read_line(lines[nth + 1])
+                    if known is None:
+                        return None
+        headers: dict[bytes, bytes] = dict(found)  # type: ignore[arg-type]  # none is None any more
+        unwanted = found.count(_UNWANTED)
+        if unwanted:
+            del headers[b""]
+        if len(headers) + unwanted != len(found) or HOST not in headers:
+            return None  # a name that comes twice, or none of the one that must be there
         return headers, are_known
 
     def _read_line(self, line: bytes) -> tuple[bytes, bytes] | None:
@@ -107,6 +142,8 @@ class KnownLines:
             return None
         wanted, is_shared = known
         if wanted == _CONNECTION and value.lower() != _STAYS:
+            return None
+        if wanted == HOST and value.translate(None, HOST_CHARS):
             return None
         found = (wanted, value) if wanted else _UNWANTED
         if is_shared and len(line) <= LINE_BYTES_MAX:
@@ -122,6 +159,6 @@ class KnownLines:
         if len(self._names) >= NAMES_MAX:
             self._names.clear()
         is_wanted = lower in WANTED or lower in self._also
-        is_shared = lower in _SHARED if is_wanted else lower not in _OWN
+        is_shared = lower in (_SHARED if is_wanted else _PUBLIC)
         known = self._names[name] = (lower if is_wanted else b"", is_shared)
         return known

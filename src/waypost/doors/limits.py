@@ -47,6 +47,44 @@ class Buckets:
         return wait_s
 
 
+class LargeBodies:
+    """The places for bodies that are larger than a single call's, while they are received.
+
+    Whoever is not known to be somebody's caller has at most half of them, and from one address an eighth of that: what
+    strangers send, however slowly, keeps nobody out whose token stands where it can be seen before the body.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._of_strangers = places // 2
+        self._of_address = max(1, places // 16)
+        self._known: set[object] = set()
+        self._strangers: dict[object, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._known) + len(self._strangers)
+
+    def take(self, sender: object, address: str, *, is_known: bool) -> bool:
+        """Whether there is a place; it is taken until `leave`."""
+        if len(self) >= self._places:
+            return False
+        if is_known:
+            self._known.add(sender)
+            return True
+        key = limited_by(address)
+        if len(self._strangers) >= self._of_strangers:
+            return False
+        if sum(other == key for other in self._strangers.values()) >= self._of_address:
+            return False
+        self._strangers[sender] = key
+        return True
+
+    def leave(self, sender: object) -> None:
+        """Gives the place back, if the sender had one."""
+        self._known.discard(sender)
+        self._strangers.pop(sender, None)
+
+
 class Limits:
     """The limits of a door. `now_ms` is monotonic, and the door's tick: nearer than a second it need not be."""
 
@@ -55,7 +93,7 @@ class Limits:
         self.refused = Buckets(settings.address_refused_per_s, settings.address_refused_burst, bound)
         self.clicks = Buckets(settings.address_clicks_per_s, settings.address_clicks_burst, bound)
         self.deferred = Buckets(settings.address_deferred_per_s, settings.address_deferred_burst, bound)
-        self.large_bodies = 0  # larger than a single call's, being received now
+        self.large_bodies = LargeBodies(settings.batches_max)
         self._connections_max = settings.address_connections_max
         self._connections: dict[str, set[Known]] = {}
 

@@ -15,11 +15,11 @@ from waypost.doors.answers import CLOSE, CONTINUE, KEEP, KEEP_1_0, Answers
 from waypost.doors.commit import GroupCommit
 from waypost.doors.inbox import Head, Inbox
 from waypost.doors.known_heads import KnownHeads
-from waypost.doors.known_lines import WANTED
+from waypost.doors.known_lines import HOST, HOST_CHARS, WANTED
 from waypost.doors.limits import Limits
 from waypost.doors.proxies import HEADERS as PROXY_HEADERS
 from waypost.doors.proxies import Proxies, plain_address
-from waypost.doors.raw_targets import encoded_target
+from waypost.doors.targets import encoded_target, has_odd_target, origin_form
 from waypost.settings import DoorSettings
 
 PIPELINED_MAX = 256  # requests of one connection that wait for answers before it is read no further
@@ -53,6 +53,9 @@ class Owner(Protocol):
     def handle(self, connection: "Connection") -> None:
         """A whole request stands in the connection's fields; leads to one `respond` or one `commit.add`."""
 
+    def is_known_sender(self, connection: "Connection") -> bool:
+        """Whether the head that stands in the connection's fields has a right token; its body is not there yet."""
+
     def note_unreadable(self, connection: "Connection", code: str, data: bytes) -> None:
         """A request was refused before it was whole."""
 
@@ -80,6 +83,7 @@ class Connection(asyncio.Protocol):
         "_is_large",
         "_is_paused",
         "_kept_headers",
+        "_line",
         "_owner",
         "_parser",
         "_put",
@@ -127,7 +131,8 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._is_deaf = False  # what comes in is dropped
         self._is_half_closed = False  # one side has said that nothing more will come from it
-        self._is_large = False  # its body is counted in `limits.large_bodies`
+        self._is_large = False  # its body has a place in `limits.large_bodies`
+        self._line = b""  # what is there of a request line whose end is not
         self._is_paused = False
         self._is_clogged = False  # the client does not read
         self._fed_bytes = 0  # of the head that is being read, where it is known that they are its own
@@ -160,8 +165,7 @@ class Connection(asyncio.Protocol):
         self._owner.inbox.empty()
         self._owner.connections.discard(self)
         self._owner.limits.left(self, self.peer)
-        if self._is_large:
-            self._count_large(-1)
+        self._owner.limits.large_bodies.leave(self)
         self.transport = None
         self.is_closing = True
         self._parser = self._feed = None  # the parser holds this object's methods: a ring, broken here
@@ -211,10 +215,15 @@ class Connection(asyncio.Protocol):
         if self._is_deaf:
             self._linger(len(data))
             return
+        was_between = not self.in_request
+        is_in_line = was_between or bool(self._line)
+        if self._line and self._feed is None:  # a line with odd bytes, which is read when it is whole
+            data, self._line = self._line + data, b""
+            if not self._is_whole_line(data):
+                return
         if self._feed is None:
             self._parser = httptools.HttpRequestParser(self)
             self._feed = self._parser.feed_data
-        was_between = not self.in_request
         self._ended = 0
         try:
             self._feed(data)
@@ -222,21 +231,46 @@ class Connection(asyncio.Protocol):
             self.in_request = False
             self.close_politely()  # answered in HTTP/1.1 already; another protocol is not spoken here
         except httptools.HttpParserError as error:
-            is_first = was_between and not self._ended and not self.is_closing
-            encoded = encoded_target(data) if is_first else None
-            if encoded is None:
-                self._unparsed(error, data)
-            else:
-                self._parser = self._feed = None  # one that has met an error takes nothing more
-                self._reset()
-                self._parse(encoded)
+            self._parse_encoded(error, self._line + data, is_first=is_in_line and not self._ended)
         else:
             if self.in_request:
                 if not self.is_head_done:
                     self._bound_head(0 if self._ended else len(data))
+                    is_in_line = is_in_line and not self._ended and data.find(b"\n") < 0
+                    self._line = self._line + data if is_in_line else b""
             elif was_between and self._ended == 1 and self._kept_headers is not None:
                 self._owner.known_heads.keep(data, self._kept_headers)
         self._kept_headers = None
+
+    def _parse_encoded(self, error: Exception, data: bytes, *, is_first: bool) -> None:
+        """What the parser will not have, once more with its target encoded, if that is what was wrong with it."""
+        self._line = b""
+        if not is_first or self.is_closing or not has_odd_target(data):
+            self._unparsed(error, data)
+            return
+        began_ms, is_begun = self.began_ms, self.in_request
+        self._parser = self._feed = None  # one that has met an error takes nothing more
+        self._reset()
+        if is_begun:
+            self.began_ms = began_ms
+        if self._is_whole_line(data):
+            encoded = encoded_target(data)
+            if encoded is None:
+                self._unparsed(error, data)
+            else:
+                self._parse(encoded)
+
+    def _is_whole_line(self, data: bytes) -> bool:
+        """Whether the request line's end is there; if not, it is kept until more comes, or is too long."""
+        if data.find(b"\n") >= 0:
+            return True
+        if len(data) > self._owner.settings.url_bytes_max + _START_LINE_SLACK:
+            self._owner.note_unreadable(self, "url_too_long", b"")
+            self.refuse("url_too_long")
+        else:
+            self._line = data
+            self.in_request = True
+        return False
 
     # --- the parser's side ---------------------------------------------------------------------------
 
@@ -258,14 +292,23 @@ class Connection(asyncio.Protocol):
             self._refuse_now("headers_too_large")
         name = name.lower()
         if (name in WANTED or name in self._owner.wanted_headers) and not self.is_head_done:  # a trailer is no header
-            if name in PROXY_HEADERS and name in self.headers:
-                value = self.headers[name] + b"," + value  # each proxy may have added a line of its own
+            if name in self.headers:
+                if name == HOST:
+                    self._refuse_now("malformed_request")  # whose is it?
+                if name in PROXY_HEADERS:
+                    value = self.headers[name] + b"," + value  # each proxy may have added a line of its own
             self.headers[name] = value.rstrip(b" \t")  # the parser leaves what stands behind a value (RFC 9110, 5.5)
 
     def on_headers_complete(self) -> None:
         self.is_head_done = True
         headers = self.headers
+        if HOST not in headers and self._parser.get_http_version() == "1.1":
+            self._refuse_now("malformed_request")  # RFC 9112, 3.2
+        if self.url[:1] != b"/" and self.url.find(b"://") > 0:
+            headers[HOST], self.url = origin_form(self.url)  # counts instead of the header's (RFC 9112, 3.2.2)
         if headers:
+            if headers.get(HOST, b"").translate(None, HOST_CHARS):
+                self._refuse_now("malformed_request")
             length = headers.get(b"content-length")
             if length is not None and int(length) > self._owner.settings.body_bytes_max:
                 self._bound_body(int(length))
@@ -363,7 +406,7 @@ class Connection(asyncio.Protocol):
         self._is_deaf = True
         self.in_request = False
         if self._is_large:
-            self._count_large(-1)
+            self._leave_large()
             self.body = b""
             self._rest.clear()
         self.respond(self._owner.answers.error(code, CLOSE))
@@ -414,7 +457,7 @@ class Connection(asyncio.Protocol):
             self._body_bytes = 0
             self._rest.clear()
         if self._is_large:
-            self._count_large(-1)
+            self._leave_large()
 
     def _bound_head(self, count: int) -> None:
         # The parser reports a header when it ends; one that never ends is counted here. A piece that held the end of
@@ -431,13 +474,17 @@ class Connection(asyncio.Protocol):
         if count > settings.batch_bytes_max or not self.url.partition(b"?")[0].endswith(BATCHES):
             self._refuse_now("body_too_large")
         if not self._is_large:
-            self._count_large(1)
-            if self._owner.limits.large_bodies > settings.batches_max:
+            owner = self._owner
+            if self.is_proxy:
+                self.address = self.origin(self.headers)
+            is_known = self.is_known or owner.is_known_sender(self)
+            if not owner.limits.large_bodies.take(self, self.address, is_known=is_known):
                 self._refuse_now("too_many_batches")
+            self._is_large = True
 
-    def _count_large(self, change: int) -> None:
-        self._is_large = change > 0
-        self._owner.limits.large_bodies += change
+    def _leave_large(self) -> None:
+        self._is_large = False
+        self._owner.limits.large_bodies.leave(self)
 
     def _refuse_now(self, code: str) -> None:
         self._owner.note_unreadable(self, code, b"")

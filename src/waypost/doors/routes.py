@@ -21,6 +21,7 @@ from waypost.doors.refusals import RefusalLog
 from waypost.doors.shelf import Shelf
 from waypost.doors.touches import Touches
 from waypost.errors import ERRORS, WaypostError
+from waypost.model.frames import Auth
 from waypost.model.ids import receipt_text
 from waypost.stages.call_auth import Arrival, Caller
 from waypost.stages.redirect import LinkPlan, query_value, refused
@@ -35,6 +36,7 @@ _OF_A_VISIT = {
     "wrong_token": "this is not the token of the link's partner",
     "missing_token": "a click for somebody else carries no token of the link's partner",
 }
+_BY_TOKEN = frozenset((Auth.TOKEN, Auth.OFFER, Auth.GLOBAL))
 _PAGE_METHODS = (b"GET", b"POST", b"OPTIONS")
 _VISITS = (b"/c/", b"/c?", b"/i/", b"/b/")
 _FILE_KEPT = "Cache-Control: public, max-age=3600\r\n"
@@ -93,8 +95,6 @@ class Routes:
         url = connection.url
         if url[:3] == b"/c/" and shelf is not None and self._take_plain_click(connection, shelf, url[3:]):
             return
-        if url[:1] != b"/":
-            url = _origin_form(url)
         if b"#" in url:
             url = url.partition(b"#")[0]
         path, _, query = url.partition(b"?")
@@ -119,6 +119,17 @@ class Routes:
         if shelf is None or shelf.hosts.has_inactive:
             return pieces
         return self._postbacks.take_plain(shelf, pieces)
+
+    def is_known_sender(self, connection: Connection) -> bool:
+        """Whether a token in path, header or query is right; a signature is no proof before the body is there."""
+        shelf = self.shelf
+        if shelf is None:
+            return False
+        path, _, query = connection.url.partition(b"?")
+        token = path[1:].rpartition(b"/")[0]
+        arrival = Arrival(b"POST", path, query, connection.headers, address=connection.address, path_token=token)
+        caller = shelf.caller(arrival)
+        return not caller.code and caller.auth in _BY_TOKEN
 
     def _take_plain_click(self, connection: Connection, shelf: Shelf, rest: bytes) -> bool:
         """The short way of most clicks: a GET of a link that is known and leads somewhere, no test, and no limit."""
@@ -333,15 +344,6 @@ class Routes:
             return
         is_head = connection.method == b"HEAD"
         connection.respond(self._answers.json(self._health(), connection.mode, is_head=is_head))
-
-
-def _origin_form(url: bytes) -> bytes:
-    """The path and query of an absolute URL, as a proxy sends it (RFC 9112, 3.2.2)."""
-    _, mark, rest = url.partition(b"://")
-    if not mark:
-        return url
-    slash = rest.find(b"/")
-    return rest[slash:] if slash >= 0 else b"/"
 
 
 def _unknown(path: bytes) -> str:
