@@ -38,6 +38,7 @@ class DoorSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     address_deferred_burst: int
     address_clicks_per_s: int
     address_clicks_burst: int
+    address_handshakes_max: int
     address_connections_max: int
     limited_addresses_max: int
     proxies: tuple[str, ...]

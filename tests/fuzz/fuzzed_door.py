@@ -30,7 +30,7 @@ from waypost.doors.postbacks import Postbacks
 from waypost.doors.protocol import Connection
 from waypost.doors.proxies import Proxies
 from waypost.doors.recent import RecentVisitors
-from waypost.doors.refusals import redacted, redacted_body
+from waypost.doors.refusals import Refused, redacted, redacted_body
 from waypost.doors.routes import Routes
 from waypost.doors.shelf import Shelf
 from waypost.doors.touches import Touches
@@ -188,19 +188,10 @@ class Notes:
     def __init__(self, is_secret: Any) -> None:
         self._is_secret = is_secret
 
-    def note(
-        self,
-        address: str,
-        code: str,
-        method: bytes,
-        url: bytes,
-        detail: str = "",
-        *,
-        body: bytes = b"",
-        advertiser: str = "",
-    ) -> None:
-        must(code in ERRORS, "a refusal has a code that is known", code)
-        kept = redacted(url[:1024], self._is_secret) + redacted_body(body[:1024], self._is_secret)
+    def note(self, refused: Refused) -> None:
+        must(refused.code in ERRORS, "a refusal has a code that is known", refused.code)
+        url, body = refused.url[:1024], refused.body[:1024]
+        kept = redacted(url, self._is_secret) + redacted_body(body, self._is_secret)
         must("\x00" not in kept, "what is kept is text", kept)
 
 

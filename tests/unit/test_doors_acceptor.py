@@ -11,6 +11,7 @@ import pytest
 
 from support.certificates import Authority
 from support.doors import Client, RunningDoor, door_settings, running_door
+from support.installation import until
 from waypost.doors.refusal_search import Wanted, search_refusals
 from waypost.model.frames import PostbackIn
 
@@ -144,3 +145,35 @@ def test_a_drain_lets_those_on_their_way_in(tmp_path: Path) -> None:
         assert (answer.status, answer.headers["connection"]) == (200, "close")
         assert client.is_closed()
         client.close()
+
+
+def test_one_address_has_so_many_handshakes_under_way_and_keeps_nobody_else_out(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "authority")
+    folder = tmp_path / "tls"
+    folder.mkdir()
+    authority.issue(folder / "a.crt", folder / "a.key", "localhost")
+    with running_door(tmp_path, settings=door_settings(address_handshakes_max=3), tls_folder=folder) as door:
+        context = ssl.create_default_context(cafile=str(authority.file))
+        silent = [socket.create_connection(door.address, timeout=10) for _ in range(3)]
+        until(lambda: door.door._acceptors, "the listener")
+        (acceptor,) = door.door._acceptors
+        until(lambda: acceptor.under_way == 3, "three handshakes under way")
+        beyond = socket.create_connection(door.address, timeout=10)
+        assert beyond.recv(1) == b"", "closed without a word"
+        other = socket.create_connection(door.address, timeout=10, source_address=("127.0.0.2", 0))
+        with context.wrap_socket(
+            other, server_hostname="localhost"
+        ) as client:
+            client.sendall(CALL)
+            assert client.recv(12) == b"HTTP/1.1 200"
+        silent.pop().close()
+        until(lambda: acceptor.under_way == 2, "one of them gone")
+        again = socket.create_connection(door.address, timeout=10)
+        with context.wrap_socket(
+            again, server_hostname="localhost"
+        ) as client:
+            client.sendall(CALL)
+            assert client.recv(12) == b"HTTP/1.1 200"
+        for one in (*silent, beyond):
+            one.close()
+    assert door.stats.values["door_not_ready"] >= 1 and not acceptor._of_addresses

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from support.catalogs import MemoryCatalogs
 from support.doors import OPERATOR_KEY, RING, RunningDoor, running_door
+from support.installation import until
 from support.intake import advertiser, intake_view
 from waypost.catalog.aliases import merged_clicks
 from waypost.catalog.model import Facet, IntakeRules, Signature, Targeting
@@ -215,13 +216,7 @@ def test_hidden_refusals_keep_their_place_among_pipelined_answers(door: RunningD
 
 def found(door: RunningDoor, wanted: Wanted) -> list[Refusal]:
     """Entries, once the log's thread has written them."""
-    import time
-
-    for _ in range(100):
-        if entries := search_refusals(door.refusals, wanted):
-            return entries
-        time.sleep(0.02)
-    return []
+    return list(until(lambda: search_refusals(door.refusals, wanted), f"an entry for {wanted}"))
 
 
 def test_each_refusal_is_found_by_what_support_knows(door: RunningDoor) -> None:

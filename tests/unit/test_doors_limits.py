@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from support.doors import Client, door_settings, running_door
 from waypost.doors.limits import Buckets, Limits, limited_by
 from waypost.doors.refusal_search import Wanted, search_refusals
+from waypost.settings import load_settings
 
 
 class Someone:
@@ -113,12 +114,28 @@ def test_what_is_refused_is_limited_and_who_is_known_is_not(tmp_path: Path) -> N
     ]
 
 
-def test_clicks_are_limited_where_the_settings_say_so(tmp_path: Path) -> None:
-    settings = door_settings(address_clicks_per_s=1, address_clicks_burst=2)
+def test_visits_are_limited_by_public_address(tmp_path: Path) -> None:
+    settings = door_settings(address_clicks_per_s=1, address_clicks_burst=2, proxies=["127.0.0.0/8"])
     with running_door(tmp_path, settings=settings) as door:
-        assert [door.get("/c/demo").status for _ in range(4)] == [302, 302, 429, 429]
-        assert door.get("/postback?token=s3cret").status == 200
-        assert len(door.journal.frames) == 3
+
+        def statuses(address: str, path: str, count: int) -> list[int]:
+            return [door.get(path, f"X-Forwarded-For: {address}").status for _ in range(count)]
+
+        assert statuses("203.0.113.7", "/c/demo", 4) == [302, 302, 429, 429]
+        assert statuses("203.0.113.7", "/b/click/demo", 1) == statuses("203.0.113.7", "/b/goal", 1) == [429]
+        assert statuses("203.0.113.7", "/i/demo", 1) == [429]
+        assert statuses("203.0.113.7", "/postback?token=s3cret", 3) == [200] * 3
+        assert statuses("203.0.113.8", "/c/demo?x=1", 2) == [302, 302]
+        for ours in ("10.1.2.3", "192.168.0.9", "127.0.0.1", "fd00::1"):
+            assert statuses(ours, "/c/demo", 4) == [302] * 4, "a proxy that nobody named"
+
+
+def test_clicks_are_limited_by_default_and_no_carrier_ever_feels_it() -> None:
+    limits = Limits(load_settings(environment={}).door)
+    day_of_a_large_carrier = [limits.visit("203.0.113.7", nth * 10.0) for nth in range(50_000)]
+    assert not any(day_of_a_large_carrier), "100 a second"
+    flood = [limits.visit("203.0.113.9", nth * 0.2) for nth in range(50_000)]
+    assert 10_000 < flood.count(0) < 13_000 and flood[-1] == 1
 
 
 def test_one_address_holds_so_many_connections(tmp_path: Path) -> None:

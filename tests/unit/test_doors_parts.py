@@ -18,7 +18,7 @@ from support.clock import FakeClock
 from waypost.catalog.model import Advertiser
 from waypost.doors.door_time import DoorTime
 from waypost.doors.refusal_search import Wanted, search_refusals
-from waypost.doors.refusals import NOTES_MAX, RefusalLog, redacted
+from waypost.doors.refusals import NOTES_MAX, RefusalLog, Refused, redacted
 from waypost.engines.local.clock import SystemClock
 from waypost.engines.local.keyring import (
     door_lock,
@@ -294,7 +294,7 @@ def test_an_attack_is_counted_and_not_kept_one_by_one(tmp_path: Path) -> None:
     clock = FakeClock()
     log = RefusalLog(tmp_path / "door-1.db", 10_000, clock, lambda text: False)
     for _ in range(NOTES_MAX + 500):
-        log.note("10.0.0.1", "unknown_link", b"GET", b"/c/x")
+        log.note(Refused("10.0.0.1", "unknown_link", b"GET", b"/c/x"))
     log.start()
     log.close()
     kept = search_refusals(tmp_path, Wanted(), 10_000)

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from support.clock import FakeClock
 from waypost.cli.refusals import app, parse_since
-from waypost.doors.refusals import RefusalLog
+from waypost.doors.refusals import RefusalLog, Refused
 from waypost.errors import WaypostError
 from waypost.layout import Layout
 
@@ -19,9 +19,13 @@ def data(tmp_path: Path) -> Path:
     clock = FakeClock(1_700_000_000_000)
     for door in (0, 1):
         log = RefusalLog(Layout(tmp_path).refusals / f"door-{door}.db", 100, clock, lambda text: False)
-        log.note("10.0.0.1", "wrong_token", b"GET", b"/postback?token=x&txn_id=%d" % door, body=b'{"a": "b"}')
+        log.note(Refused("10.0.0.1", "wrong_token", b"GET", b"/postback?token=x&txn_id=%d" % door, body=b'{"a": "b"}'))
         clock.advance(60_000)
-        log.note("10.0.0.2", "bad_target", b"GET", b"/c/demo", "it did not render", advertiser="acme" if door else "")
+        log.note(
+            Refused(
+                "10.0.0.2", "bad_target", b"GET", b"/c/demo", "it did not render", advertiser="acme" if door else ""
+            )
+        )
         log.start()
         log.close()
     return tmp_path
@@ -65,7 +69,7 @@ def test_text_has_a_line_an_entry(data: Path) -> None:
 
 def test_an_entry_cannot_steer_the_terminal(tmp_path: Path) -> None:
     log = RefusalLog(Layout(tmp_path).refusals / "door-0.db", 10, FakeClock(1_700_000_000_000), lambda text: False)
-    log.note("10.0.0.1", "malformed_request", b"", "/\x1b[2J\x9b31m\nforged line".encode())
+    log.note(Refused("10.0.0.1", "malformed_request", b"", "/\x1b[2J\x9b31m\nforged line".encode()))
     log.start()
     log.close()
     shown = CliRunner().invoke(app, ["--data", str(tmp_path)]).stdout
@@ -78,7 +82,7 @@ def test_what_the_bound_pushed_out_is_said(tmp_path: Path) -> None:
     for _ in range(3):  # each writes once, at its end
         log = RefusalLog(Layout(tmp_path).refusals / "door-0.db", 10, FakeClock(1_700_000_000_000), lambda text: False)
         for number in range(8):
-            log.note("10.0.0.1", "wrong_token", b"GET", b"/postback?n=%d" % number)
+            log.note(Refused("10.0.0.1", "wrong_token", b"GET", b"/postback?n=%d" % number))
         log.start()
         log.close()
     result = CliRunner().invoke(app, ["--data", str(tmp_path), "--format", "json"])

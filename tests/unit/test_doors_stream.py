@@ -4,7 +4,6 @@ import asyncio
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +17,7 @@ from support.catalogs import MemoryCatalogs
 from support.certificates import Authority
 from support.doors import OPERATOR_KEY, DoorJournal, RunningDoor, door_settings, running_door
 from support.grpc_client import Stream, channel_to, conversions, report
+from support.installation import until
 from support.intake import advertiser, intake_view
 from waypost.catalog.model import IntakeRules
 from waypost.doors.bulk import Outcome
@@ -45,11 +45,7 @@ ACME = {"waypost-token": "s3cret"}
 
 def port_of(door: RunningDoor) -> int:
     """The service's port, once it is open: the door starts in a thread."""
-    for _ in range(2000):
-        if door.door.stream is not None and door.door.stream.port:
-            return door.door.stream.port
-        time.sleep(0.005)
-    raise AssertionError("the gRPC service did not open")
+    return int(until(lambda: door.door.stream and door.door.stream.port, "the gRPC service open"))
 
 
 @pytest.fixture
@@ -115,10 +111,9 @@ def test_a_stream_is_read_no_further_while_too_much_waits(door: RunningDoor, cha
     stream = Stream(channel, ACME)
     for nth in range(20):
         stream.send(conversions({"click_id": str(nth)}))
-    deadline = time.monotonic() + 5
-    while door.door.commit.pending < 4 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(0.2)
+    until(lambda: door.door.commit.pending >= 4, "four waiting")
+    for _ in range(20):  # many turns of the door, in which it might have read on
+        assert door.get("/healthz").json["pending"] == 4
     assert door.door.commit.pending == 4, "so many may wait, and no more"
     door.journal.gate.set()
     assert [len(stream.read()) for _ in range(20)] == [1] * 20
@@ -230,11 +225,9 @@ def test_a_drain_answers_what_it_has_and_says_so(tmp_path: Path) -> None:
         assert stream.read()
         journal.gate.clear()
         stream.send(conversions({"click_id": "b"}))
-        while not door.door.commit.pending:
-            time.sleep(0.005)
+        until(lambda: door.door.commit.pending, "the second waiting for the disk")
         door.door.stop()
-        while not door.door.is_draining:
-            time.sleep(0.005)
+        until(lambda: door.door.is_draining, "the drain begun")
         journal.gate.set()
         assert len(stream.read()) == 1
         status, text = stream.failure()
@@ -248,17 +241,13 @@ def test_a_client_that_goes_away_leaves_nothing_behind(door: RunningDoor) -> Non
     with channel_to(port_of(door)) as channel:
         stream = Stream(channel, ACME)
         stream.send(conversions({"click_id": "a"}))
-        while not door.door.commit.pending:
-            time.sleep(0.005)
+        until(lambda: door.door.commit.pending, "the call waiting for the disk")
     stream.end()
     door.journal.gate.set()
-    assert door.door.stream is not None
-    deadline = time.monotonic() + 5
-    while door.door.stream._streams and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert door.door.stream._streams == 0 and not door.door.stream._readers
-    while not taken(door):
-        time.sleep(0.005)
+    service = door.door.stream
+    assert service is not None
+    until(lambda: service._streams == 0 and not service._readers, "nothing left of the stream")
+    until(lambda: taken(door), "the call in the journal")
     assert len(taken(door)) == 1, "what was taken stays"
 
 
@@ -271,9 +260,7 @@ def test_a_token_that_was_withdrawn_ends_the_stream(door: RunningDoor, channel: 
     view = intake_view(advertiser(1, "acme", "another"))
     view._version = 2
     catalogs.views[2] = view
-    assert door.door._routes.shelf is not None
-    while door.door._routes.shelf.version != 2:
-        time.sleep(0.01)
+    until(lambda: door.door._routes.shelf and door.door._routes.shelf.version == 2, "the new catalog taken")
     stream.send(conversions({"click_id": "b"}))
     assert stream.failure()[1].startswith("wrong_token") and len(taken(door)) == 1
 

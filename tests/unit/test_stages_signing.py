@@ -25,6 +25,7 @@ from waypost.stages.signing import (
 STAMP = b"1790000000"
 QUERY = b"advertiser=acme&click_id=0AbC&goal=install&payout=1.20"
 DIGEST = "68fd41cd28b2e1ebf2bd64f5c8a2fe3c59147409234b08d7cbf6245c255f9f1f"
+DIGEST_2 = "137ca80ca2cc20a373e45d8f13ea3359270da15af9e9e9d56fbfb3d4d3b0824e"
 NOW_MS = 1_790_000_000_000
 KEY = "correct-horse"
 
@@ -52,6 +53,29 @@ def test_the_canonical_string_is_that_of_the_documentation() -> None:
     empty = hashlib.sha256(b"").hexdigest()
     assert text.decode().split("\n") == ["waypost-1", "1790000000", "GET", "/postback", QUERY.decode(), empty]
     assert sign(KEY, text) == hmac.new(KEY.encode(), text, "sha256").hexdigest() == DIGEST
+
+
+def test_version_2_covers_the_headers_that_change_what_a_call_means_and_version_1_is_still_taken() -> None:
+    headers = {b"content-type": b"application/json", b"idempotency-key": b"order-17"}
+    text = canonical_string(b"POST", b"/postback", QUERY, STAMP, b"{}", version=2, headers=headers)
+    body = hashlib.sha256(b"{}").hexdigest()
+    assert text.decode().split("\n") == [
+        *("waypost-2", "1790000000", "POST", "/postback", QUERY.decode(), "application/json", "order-17", body)
+    ]
+    assert sign(KEY, text) == DIGEST_2
+    by_headers = {b"x-signature": sign(KEY, text).encode(), b"x-timestamp": STAMP}
+    request = SignedRequest(b"POST", b"/postback", QUERY, headers | by_headers, b"{}")
+    assert verify(TERMS, request, NOW_MS) == ""
+    for changed in (
+        {b"content-type": b"text/plain"},
+        {b"idempotency-key": b"order-18"},
+        {b"idempotency-key": b""},
+        {b"content-type": b"application/json\norder-17", b"idempotency-key": b""},
+    ):
+        assert verify(TERMS, request._replace(headers=headers | by_headers | changed), NOW_MS) == WRONG
+    plain = signed(TERMS)
+    first = plain._replace(headers={**plain.headers, b"idempotency-key": b"anything"})
+    assert verify(TERMS, first, NOW_MS) == "", "which is why a sender of keys signs version 2"
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha384", "sha512"])

@@ -9,8 +9,11 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
+from waypost.doors.limits import limited_by
 from waypost.doors.proxies import PREFACE_BYTES_MAX, BadPreface, Proxies, plain_address, read_preface
 
 _ACCEPTED_AT_ONCE_MAX = 64  # then others get their turn
@@ -33,8 +36,14 @@ class Acceptor:
         proxies: Proxies | None,
         timeout_s: float,
         under_way_max: int,
+        of_address_max: int,
+        trusts: Callable[[str], bool],
         note_failed: NoteFailed,
     ) -> None:
+        """`of_address_max` bounds those of one address (0: none), unless it is a named proxy: `trusts`."""
+        self._of_address_max = of_address_max
+        self._trusts = trusts
+        self._of_addresses: Counter[str] = Counter()
         self._listener = listener
         self._make = make
         self._context = context
@@ -82,11 +91,24 @@ class Acceptor:
                 client.close()
                 self._note_failed(plain_address(peer[0]), "too many handshakes at once")
                 continue
+            address = plain_address(peer[0])
+            key = "" if self._trusts(address) else limited_by(address)
+            if key and 0 < self._of_address_max <= self._of_addresses[key]:
+                client.close()
+                self._note_failed(address, "too many handshakes of this address at once")
+                continue
+            self._of_addresses[key] += 1
             client.setblocking(False)
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            task = self._loop.create_task(self._prepare(client, plain_address(peer[0])))
+            task = self._loop.create_task(self._prepare(client, address))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(partial(self._done, key))
+
+    def _done(self, key: str, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._of_addresses[key] -= 1
+        if not self._of_addresses[key]:
+            del self._of_addresses[key]
 
     async def _prepare(self, client: socket.socket, peer: str) -> None:
         address = peer

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 from urllib.parse import quote
 
 from waypost.doors.postbacks import Postbacks, is_body_signed_alone
-from waypost.doors.refusals import RefusalLog
+from waypost.doors.refusals import Notes, Refused
 from waypost.doors.shelf import Shelf
 from waypost.errors import ERRORS
 from waypost.model.frames import Auth
@@ -36,7 +36,7 @@ class Way(NamedTuple):
 class Bulk:
     """See the module. On the loop only."""
 
-    def __init__(self, postbacks: Postbacks, refusals: RefusalLog, stats: Stats) -> None:
+    def __init__(self, postbacks: Postbacks, refusals: Notes, stats: Stats) -> None:
         self._postbacks = postbacks
         self._refusals = refusals
         self._stats = stats
@@ -87,15 +87,10 @@ class Bulk:
         self._stats.values["door_refused"] += 1
         outcome: Outcome = self._postbacks.receipt(caller, b"") if caller.hides else caller
         detail = f"call {nth} of its request" + (f": {caller.detail}" if caller.detail else "")
-        self._refusals.note(
-            way.address,
-            caller.code,
-            b"POST",
-            way.url + (b"?" + query if query and b"?" not in way.url else b""),
-            f"{detail}, answered as if accepted" if caller.hides else detail,
-            body=body,
-            advertiser=shelf.name_of(caller.advertiser),
-        )
+        url = way.url + (b"?" + query if query and b"?" not in way.url else b"")
+        detail += ", answered as if accepted" if caller.hides else ""
+        advertiser = shelf.name_of(caller.advertiser)
+        self._refusals.note(Refused(way.address, caller.code, b"POST", url, detail, body, advertiser))
         return outcome
 
 

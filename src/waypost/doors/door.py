@@ -33,9 +33,10 @@ from waypost.doors.postbacks import Postbacks
 from waypost.doors.protocol import Connection
 from waypost.doors.proxies import Proxies
 from waypost.doors.recent import RecentVisitors
-from waypost.doors.refusals import RefusalLog
+from waypost.doors.refusals import RefusalLog, Refused
 from waypost.doors.routes import Routes
 from waypost.doors.shelf import Shelf
+from waypost.doors.targets import target_in
 from waypost.doors.tls import TlsFolder
 from waypost.doors.touches import Touches
 from waypost.doors.trimming import Trimmer
@@ -277,6 +278,8 @@ class Door:
             proxies=self.proxies if has_preface else None,
             timeout_s=self.settings.request_timeout_ms / 1000,
             under_way_max=self.settings.connections_max,
+            of_address_max=self.settings.address_handshakes_max,
+            trusts=self.proxies.trusts,
             note_failed=self._note_not_ready,
         )
         self._acceptors.append(acceptor)
@@ -361,7 +364,7 @@ class Door:
         stats.add("door_requests", self.direct_answers)
         self.direct_answers = 0
         stats.set("door_connections", len(self.connections))
-        stats.set("door_limited_addresses", len(self.limits.refused) + len(self.limits.clicks))
+        stats.set("door_limited_addresses", self.limits.addresses)
         self.commit.show_gauges()
         stats.set("journal_end", self._journal.end)
         stats.set("journal_bytes", self._journal.bytes_on_disk)
@@ -443,11 +446,7 @@ class Door:
             self._stats.add("door_unavailable")
             return
         self._stats.add("door_limited" if status == 429 else "door_refused")
-        url = connection.url
-        if not url and data:
-            words = data.split(b"\n", 1)[0].strip().split(b" ")
-            url = words[1] if len(words) > 1 else words[0]
-        self._routes.note(connection, code, url)
+        self._routes.note(connection, code, connection.url or target_in(data))
 
     def is_known_sender(self, connection: Connection) -> bool:
         """See `protocol.Owner`."""
@@ -457,7 +456,7 @@ class Door:
         self._stats.add("door_refused")
         shelf = self._routes.shelf
         advertiser = shelf.name_of(caller.advertiser) if shelf is not None else ""
-        self._refusals.note(address, caller.code, b"POST", url, caller.detail, advertiser=advertiser)
+        self._refusals.note(Refused(address, caller.code, b"POST", url, caller.detail, advertiser=advertiser))
 
     def _note_not_ready(self, address: str, why: str) -> None:
         self._stats.add("door_not_ready")

@@ -12,6 +12,16 @@ from math import ceil
 from typing import Protocol
 
 from waypost.settings import DoorSettings
+from waypost.stages.addresses import AllowList
+
+_ROUNDING_MS = 1e-6
+# Where no visitor lives: who comes from there is a proxy that nobody named, and all visitors at once.
+_OURS = AllowList(
+    (
+        *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10"),
+        *("::1/128", "fc00::/7", "fe80::/10"),
+    )
+)
 
 
 class Known(Protocol):
@@ -21,30 +31,32 @@ class Known(Protocol):
 
 
 class Buckets:
-    """A token bucket an address."""
+    """A token bucket an address, kept as the time at which it will be full again (the generic cell rate algorithm)."""
 
     def __init__(self, per_s: int, burst: int, addresses_max: int) -> None:
         self.is_on = per_s > 0
-        self._per_ms = per_s / 1000
-        self._burst = float(max(1, burst))
+        self._step_ms = 1000 / per_s if per_s else 0.0
+        self._slack_ms = (max(1, burst) - 1) * self._step_ms
         self._addresses_max = max(1, addresses_max)
-        self._buckets: dict[str, tuple[float, float]] = {}  # tokens, as of a time; the quiet longest first
+        self._full_at_ms: dict[str, float] = {}  # the quiet longest first
 
     def __len__(self) -> int:
-        return len(self._buckets)
+        return len(self._full_at_ms)
 
     def take(self, address: str, now_ms: float) -> int:
         """Takes one: 0, or the seconds after which there will be one again."""
         if not self.is_on:
             return 0
         key = limited_by(address)
-        tokens, at_ms = self._buckets.pop(key, (self._burst, now_ms))
-        tokens = min(self._burst, tokens + max(0.0, now_ms - at_ms) * self._per_ms)
-        wait_s = 0 if tokens >= 1 else max(1, ceil((1 - tokens) / self._per_ms / 1000))
-        if len(self._buckets) >= self._addresses_max:
-            del self._buckets[next(iter(self._buckets))]
-        self._buckets[key] = (tokens - (not wait_s), now_ms)
-        return wait_s
+        buckets = self._full_at_ms
+        full_at_ms = max(now_ms, buckets.pop(key, now_ms))
+        over_ms = full_at_ms - now_ms - self._slack_ms
+        if over_ms <= _ROUNDING_MS:
+            full_at_ms += self._step_ms
+        if len(buckets) >= self._addresses_max:
+            del buckets[next(iter(buckets))]
+        buckets[key] = full_at_ms
+        return max(1, ceil(over_ms / 1000)) if over_ms > _ROUNDING_MS else 0
 
 
 class LargeBodies:
@@ -91,11 +103,21 @@ class Limits:
     def __init__(self, settings: DoorSettings) -> None:
         bound = settings.limited_addresses_max
         self.refused = Buckets(settings.address_refused_per_s, settings.address_refused_burst, bound)
-        self.clicks = Buckets(settings.address_clicks_per_s, settings.address_clicks_burst, bound)
+        self._visits = Buckets(settings.address_clicks_per_s, settings.address_clicks_burst, bound)
         self.deferred = Buckets(settings.address_deferred_per_s, settings.address_deferred_burst, bound)
         self.large_bodies = LargeBodies(settings.batches_max)
         self._connections_max = settings.address_connections_max
         self._connections: dict[str, set[Known]] = {}
+
+    @property
+    def addresses(self) -> int:
+        """How many are remembered."""
+        return len(self.refused) + len(self._visits) + len(self.deferred)
+
+    def visit(self, address: str, now_ms: float) -> int:
+        """Takes a visit (a click, an impression, a page's report): 0, or the seconds after which it may be tried."""
+        wait_s = self._visits.take(address, now_ms)
+        return 0 if wait_s and _OURS.permits(address) else wait_s
 
     def admits(self, connection: Known, address: str) -> bool:
         """Counts a new connection; whether its address may have one more."""

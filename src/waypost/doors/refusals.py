@@ -13,7 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote_plus
 
 import msgspec
@@ -62,15 +62,23 @@ class Refusal(msgspec.Struct, frozen=True):
     advertiser: str = ""  # whose call it would have been, where that is known
 
 
-class _Note(NamedTuple):
-    at_ms: int
+class Refused(NamedTuple):
+    """What is noted of a refusal, secrets and all: they are struck out before it is kept."""
+
     address: str
     code: str
     method: bytes
     url: bytes
-    detail: str
-    body: bytes
-    advertiser: str
+    detail: str = ""
+    body: bytes = b""
+    advertiser: str = ""
+
+
+class Notes(Protocol):
+    """Where refusals are noted."""
+
+    def note(self, refused: Refused) -> None:
+        """Takes a refusal; costs next to nothing."""
 
 
 class RefusalLog:
@@ -81,7 +89,7 @@ class RefusalLog:
         self._entries_max = entries_max
         self._clock = clock
         self._is_secret = is_secret
-        self._notes: list[_Note] = []
+        self._notes: list[tuple[int, Refused]] = []
         self._missed: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -99,25 +107,14 @@ class RefusalLog:
         if self._thread.is_alive():
             self._thread.join()
 
-    def note(
-        self,
-        address: str,
-        code: str,
-        method: bytes,
-        url: bytes,
-        detail: str = "",
-        *,
-        body: bytes = b"",
-        advertiser: str = "",
-    ) -> None:
-        """Takes a refusal; costs a list's append, or a count when the period's bound is reached."""
+    def note(self, refused: Refused) -> None:
+        """Costs a list's append, or a count when the period's bound is reached."""
         with self._lock:
             if len(self._notes) < NOTES_MAX:
-                at_ms = self._clock.now_ms()
-                url, body = url[:URL_BYTES_MAX], body[:BODY_BYTES_MAX]
-                self._notes.append(_Note(at_ms, address, code, method, url, detail, body, advertiser))
+                url, body = refused.url[:URL_BYTES_MAX], refused.body[:BODY_BYTES_MAX]
+                self._notes.append((self._clock.now_ms(), refused._replace(url=url, body=body)))
             else:
-                self._missed[code] += 1
+                self._missed[refused.code] += 1
 
     def _work(self) -> None:
         while not self._stop.wait(WRITE_EVERY_MS / 1000):
@@ -132,7 +129,7 @@ class RefusalLog:
             missed, self._missed = self._missed, Counter()
         if not notes and not missed:
             return
-        rows = [self._row(note) for note in notes]
+        rows = [self._row(at_ms, refused) for at_ms, refused in notes]
         now_ms = self._clock.now_ms()
         rows.extend((now_ms, "", code, "", "", "counted, not kept", count, "", "") for code, count in missed.items())
         try:
@@ -144,10 +141,10 @@ class RefusalLog:
                     self._connection.close()
             self._connection = None
 
-    def _row(self, note: _Note) -> tuple[Any, ...]:
-        url, body = redacted(note.url, self._is_secret), redacted_body(note.body, self._is_secret)
-        method = note.method.decode("latin-1")
-        return (note.at_ms, note.address, note.code, method, url, note.detail, 1, body, note.advertiser)
+    def _row(self, at_ms: int, refused: Refused) -> tuple[Any, ...]:
+        address, code, method, url, detail, body, advertiser = refused
+        texts = redacted(url, self._is_secret), redacted_body(body, self._is_secret)
+        return (at_ms, address, code, method.decode("latin-1"), texts[0], detail, 1, texts[1], advertiser)
 
     def _store(self, rows: list[tuple[Any, ...]]) -> None:
         if self._connection is None:
@@ -173,6 +170,8 @@ class RefusalLog:
 def redacted(url: bytes, is_secret: Callable[[str], bool]) -> str:
     """Path and query as text, secrets struck out: by the parameter's name, by the value, and a token in the path."""
     path, mark, query = url.decode("utf-8", "replace").partition("?")
+    if "=" in path:  # no path of ours, but perhaps a query that has lost its way
+        path = _redacted_pairs(path, is_secret)
     parts = path.split("/")
     if len(parts) == 3 and parts[2] in _POSTBACK_ENDS:
         parts[1] = STRUCK_OUT

@@ -19,7 +19,7 @@ from waypost.doors.pages import Pages
 from waypost.doors.postbacks import Postbacks
 from waypost.doors.protocol import Connection
 from waypost.doors.recent import RecentVisitors
-from waypost.doors.refusals import RefusalLog
+from waypost.doors.refusals import Refused
 from waypost.doors.routes import Routes
 from waypost.doors.shelf import Shelf
 from waypost.doors.touches import Touches
@@ -64,7 +64,7 @@ class RehearsalDoor:
             limits=Limits(settings.door),
             now_ms=clock.monotonic_ms,
             operator_key=_OPERATOR_KEY,
-            refusals=cast(RefusalLog, self._noted),
+            refusals=self._noted,
             stats=stats,
             health=dict,
         )
@@ -140,18 +140,8 @@ class _NotedRefusal:
     def __init__(self) -> None:
         self.code = self.detail = ""
 
-    def note(
-        self,
-        address: str,
-        code: str,
-        method: bytes,
-        url: bytes,
-        detail: str = "",
-        *,
-        body: bytes = b"",
-        advertiser: str = "",
-    ) -> None:
-        self.code, self.detail = code, detail
+    def note(self, refused: Refused) -> None:
+        self.code, self.detail = refused.code, refused.detail
 
 
 class _KnownVisitors:

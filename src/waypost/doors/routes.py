@@ -17,7 +17,7 @@ from waypost.doors.limits import Limits
 from waypost.doors.pages import Pages
 from waypost.doors.postbacks import Postbacks
 from waypost.doors.protocol import BATCHES, Connection
-from waypost.doors.refusals import RefusalLog
+from waypost.doors.refusals import Notes, Refused
 from waypost.doors.shelf import Shelf
 from waypost.doors.touches import Touches
 from waypost.errors import ERRORS, WaypostError
@@ -39,6 +39,7 @@ _OF_A_VISIT = {
 _BY_TOKEN = frozenset((Auth.TOKEN, Auth.OFFER, Auth.GLOBAL))
 _PAGE_METHODS = (b"GET", b"POST", b"OPTIONS")
 _VISITS = (b"/c/", b"/c?", b"/i/", b"/b/")
+_VISITS_LIMITED = "visits"
 _FILE_KEPT = "Cache-Control: public, max-age=3600\r\n"
 
 
@@ -65,7 +66,7 @@ class Routes:
         limits: Limits,
         now_ms: Callable[[], float],
         operator_key: str,
-        refusals: RefusalLog,
+        refusals: Notes,
         stats: Stats,
         health: Callable[[], dict[str, Any]],
         batches: Batches | None = None,
@@ -132,14 +133,17 @@ class Routes:
         return not caller.code and caller.auth in _BY_TOKEN
 
     def _take_plain_click(self, connection: Connection, shelf: Shelf, rest: bytes) -> bool:
-        """The short way of most clicks: a GET of a link that is known and leads somewhere, no test, and no limit."""
-        if connection.method != b"GET" or self._limits.clicks.is_on or b"waypost-test" in connection.headers:
+        """The short way of most clicks: a GET of a link that is known and leads somewhere, and no test."""
+        if connection.method != b"GET" or b"waypost-test" in connection.headers:
             return False
         name, _, query = rest.partition(b"?")
         plan = shelf.links.get(name)
         if plan is None or plan.code or rest.find(b"#") >= 0:
             return False
-        self._place(connection, shelf, plan, name, query, self._clicks.take, test=False)
+        if wait_s := self._limits.visit(connection.address, self._now_ms()):
+            self._limit(connection, wait_s, _VISITS_LIMITED, is_visit=True)
+        else:
+            self._place(connection, shelf, plan, name, query, self._clicks.take, test=False)
         return True
 
     def _is_for_us(self, connection: Connection, shelf: Shelf) -> bool:
@@ -151,7 +155,9 @@ class Routes:
             self._visit(connection, path[9:], query, self._pages.take_click, _PAGE_METHODS)
         elif path == b"/b/goal":
             begun = self._shelf_for(connection, _PAGE_METHODS, "a goal is GET or POST")
-            if begun is not None and (code := self._pages.take_goal(connection, begun[0], query, test=begun[1])):
+            if begun is not None and (wait_s := self._limits.visit(connection.address, self._now_ms())):
+                self._limit(connection, wait_s, _VISITS_LIMITED, is_visit=True)
+            elif begun is not None and (code := self._pages.take_goal(connection, begun[0], query, test=begun[1])):
                 self.refuse(connection, code)
         elif path == b"/waypost.js":
             self._pages.answer_script(connection)
@@ -210,7 +216,7 @@ class Routes:
         address = connection.address
         if (is_visit or url.startswith(_VISITS)) and self.shelf is not None:
             address, url = self._touches.kept_request(address, url, self.shelf)
-        self._refusals.note(address, code, connection.method, url, detail)
+        self._refusals.note(Refused(address, code, connection.method, url, detail))
 
     def _limit(self, connection: Connection, wait_s: int, detail: str, *, is_visit: bool = False) -> None:
         """Answers 429: the address has asked too often for what it is not known to be entitled to."""
@@ -252,14 +258,9 @@ class Routes:
         if caller.hides:
             receipt = self._postbacks.pretend(connection, caller, query)
             detail = f"answered 200 with {receipt_text(receipt)}" if receipt else "answered 503"
+        address, advertiser = connection.address, shelf.name_of(caller.advertiser)
         self._refusals.note(
-            connection.address,
-            caller.code,
-            connection.method,
-            connection.url,
-            detail,
-            body=connection.body,
-            advertiser=shelf.name_of(caller.advertiser),
+            Refused(address, caller.code, connection.method, connection.url, detail, connection.body, advertiser)
         )
         if not caller.hides:
             connection.respond(self._answers.error(caller.code, connection.mode, detail=detail))
@@ -307,10 +308,10 @@ class Routes:
         begun = self._shelf_for(connection, methods, is_visit=True)
         if begun is None:
             return
-        if self._limits.clicks.is_on and (wait_s := self._limits.clicks.take(connection.address, self._now_ms())):
-            self._limit(connection, wait_s, "visits", is_visit=True)
-            return
         shelf, test = begun
+        if wait_s := self._limits.visit(connection.address, self._now_ms()):
+            self._limit(connection, wait_s, _VISITS_LIMITED, is_visit=True)
+            return
         plan = shelf.links.get(name) if name else self._pair(shelf, query, pair)
         if plan is None:
             plan = shelf.plan(name, unquote(name.decode("utf-8", "replace")))

@@ -16,6 +16,7 @@ _ABOVE_ASCII = re.compile(rb"[\x80-\xff]+")
 
 
 _ODD_LINE = re.compile(rb"[A-Z]{1,16} [!-~]*[\x80-\xff]")
+_LINE = re.compile(rb"[A-Za-z]{1,16} +((?:/|https?://)[^ \r\n]*)")
 _AUTHORITY_END = re.compile(rb"[/?#]")
 
 
@@ -39,3 +40,10 @@ def encoded_target(data: bytes) -> bytes | None:
     if end < 0 or line.isascii():
         return None
     return _ABOVE_ASCII.sub(lambda found: quote(found[0]).encode("ascii"), line) + data[end:]
+
+
+def target_in(data: bytes) -> bytes:
+    """The target that a request had which cannot be read; empty if this begins no request, but perhaps a header line
+    or a body, whose secrets nobody could tell."""
+    found = _LINE.match(data.lstrip(b"\r\n"))
+    return found[1] if found is not None else b""

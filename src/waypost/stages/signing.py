@@ -15,12 +15,15 @@ from urllib.parse import unquote
 
 from waypost.catalog.model import Signature
 
-MARK = b"waypost-1"  # the canonical string's first line: a later form has another
+MARKS = {1: b"waypost-1", 2: b"waypost-2"}  # the canonical string's first line, by its version
 WEBHOOK_SECRET = "whsec_"
 SIGNATURES_MAX = 10  # of a Standard Webhooks header: senders put one for each of their keys
 STANDARD_WEBHOOKS = "standard-webhooks"
 MISSING, EXPIRED, WRONG = "missing_signature", "signature_expired", "wrong_signature"
 _MS_FROM = 100_000_000_000  # larger numbers are milliseconds: as seconds they would be after the year 5000
+
+
+NO_HEADERS: Mapping[bytes, bytes] = {}
 
 
 class SignedRequest(NamedTuple):
@@ -33,9 +36,25 @@ class SignedRequest(NamedTuple):
     body: bytes
 
 
-def canonical_string(method: bytes, path: bytes, query: bytes, timestamp: bytes, body: bytes) -> bytes:
-    """Six lines, joined by single line feeds, none at the end; `query` without the signature itself."""
-    return b"\n".join((MARK, timestamp, method, path, query, sha256(body).hexdigest().encode()))
+def canonical_string(
+    method: bytes,
+    path: bytes,
+    query: bytes,
+    timestamp: bytes,
+    body: bytes,
+    *,
+    version: int = 1,
+    headers: Mapping[bytes, bytes] = NO_HEADERS,
+) -> bytes:
+    """Lines, joined by single line feeds, none at the end; `query` without the signature itself.
+
+    Version 2 has two more, for the headers that change what a call means: without them whoever sees a call on its way
+    could give it another idempotency key, or have its body read as something else.
+    """
+    lines = [MARKS[version], timestamp, method, path, query]
+    if version == 2:
+        lines += [headers.get(name, b"").strip() for name in (b"content-type", b"idempotency-key")]
+    return b"\n".join((*lines, sha256(body).hexdigest().encode()))
 
 
 def sign(secret: str, text: bytes, *, algorithm: str = "sha256", encoding: str = "hex") -> str:
@@ -65,8 +84,15 @@ def verify(terms: Signature, request: SignedRequest, now_ms: int) -> str:
         return EXPIRED
     if terms.encoding == "hex":
         sent = sent.lower()
-    text = canonical_string(request.method, request.path, query, timestamp, request.body)
-    rights = [sign(key, text, algorithm=terms.algorithm, encoding=terms.encoding) for key in terms.secrets]
+    texts = [
+        canonical_string(
+            request.method, request.path, query, timestamp, request.body, version=version, headers=request.headers
+        )
+        for version in MARKS
+    ]
+    rights = [
+        sign(key, text, algorithm=terms.algorithm, encoding=terms.encoding) for key in terms.secrets for text in texts
+    ]
     return "" if _is_any(sent, rights) else WRONG
 
 
