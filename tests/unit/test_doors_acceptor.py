@@ -161,17 +161,13 @@ def test_one_address_has_so_many_handshakes_under_way_and_keeps_nobody_else_out(
         beyond = socket.create_connection(door.address, timeout=10)
         assert beyond.recv(1) == b"", "closed without a word"
         other = socket.create_connection(door.address, timeout=10, source_address=("127.0.0.2", 0))
-        with context.wrap_socket(
-            other, server_hostname="localhost"
-        ) as client:
+        with context.wrap_socket(other, server_hostname="localhost") as client:
             client.sendall(CALL)
             assert client.recv(12) == b"HTTP/1.1 200"
         silent.pop().close()
         until(lambda: acceptor.under_way == 2, "one of them gone")
         again = socket.create_connection(door.address, timeout=10)
-        with context.wrap_socket(
-            again, server_hostname="localhost"
-        ) as client:
+        with context.wrap_socket(again, server_hostname="localhost") as client:
             client.sendall(CALL)
             assert client.recv(12) == b"HTTP/1.1 200"
         for one in (*silent, beyond):

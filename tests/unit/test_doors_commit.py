@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from support.clock import FakeClock
 from support.doors import RING, Client, DoorJournal, RunningDoor, door_settings, running_door
@@ -168,6 +169,11 @@ def test_the_end_is_bounded_though_the_disk_hangs(tmp_path: Path) -> None:
         door.thread.join(10)
         assert not door.thread.is_alive()
         client.close()
+        thread = door.door.commit._thread
+        with capture_logs() as said:
+            door.journal.gate.set()  # the disk answers after all, and nobody is there any more
+            thread.join(10)
+        assert [entry["event"] for entry in said] == ["journal_answered_late"]
 
 
 def test_frames_that_wait_are_bounded_in_bytes(tmp_path: Path) -> None:

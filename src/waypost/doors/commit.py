@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from waypost.doors.door_time import DoorTime
 from waypost.errors import WaypostError
@@ -358,7 +358,6 @@ class GroupCommit:
                 self._log.exception("journal_job_failed")
 
     def _append(self, batch: Batch) -> None:
-        assert self._loop is not None
         started_ms = self._clock.monotonic_ms()
         code = ""
         if batch.is_given_up:
@@ -372,12 +371,21 @@ class GroupCommit:
                 lambda: self._journal.heartbeat(at_ms=self._clock.now_ms(), watermark_ms=batch.watermark_ms)
             )
         took_us = (self._clock.monotonic_ms() - started_ms) * 1000
-        self._loop.call_soon_threadsafe(self._finish, batch, code, took_us)
+        self._tell(self._finish, batch, code, took_us)
 
     def _beat(self, watermark_ms: int) -> None:
-        assert self._loop is not None
         code = self._attempt(lambda: self._journal.heartbeat(at_ms=self._clock.now_ms(), watermark_ms=watermark_ms))
-        self._loop.call_soon_threadsafe(self._finish_beat, code)
+        self._tell(self._finish_beat, code)
+
+    def _tell(self, act: Callable[..., None], *arguments: Any) -> None:
+        """Has the loop do something, unless it has ended: a disk that hung may answer when nobody waits any more."""
+        assert self._loop is not None
+        try:
+            self._loop.call_soon_threadsafe(act, *arguments)
+        except RuntimeError:
+            if not self._loop.is_closed():
+                raise
+            self._log.warning("journal_answered_late")
 
     def _attempt(self, act: Callable[[], object]) -> str:
         try:
