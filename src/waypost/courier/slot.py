@@ -187,7 +187,6 @@ class Slot:
             easy.setopt(pycurl.PROXY, proxy.url)
             # Always a tunnel: a proxy that reads requests may repeat them, and answers in the partner's name.
             easy.setopt(pycurl.HTTPPROXYTUNNEL, 1)
-            easy.setopt(pycurl.SUPPRESS_CONNECT_HEADERS, 1)
             easy.setopt(pycurl.PROXY_SSLVERSION, pycurl.SSLVERSION_TLSv1_2)
             if proxy.user or proxy.password:
                 easy.setopt(pycurl.PROXYAUTH, pycurl.HTTPAUTH_BASIC)
