@@ -200,7 +200,7 @@ class Courier:
             flight = self._flights.pop(report.token)
             lane, post = flight.lane, flight.item.post
             cut = report.code != "" and is_cut(report)
-            if cut and self._offline.failed(lane.number, now_ms):
+            if cut and self._offline.failed(lane.number, now_ms, self._schedule.lanes):
                 self._schedule.forgive()
             is_excused = cut and self._offline.since_ms > 0
             landed = land(report, flight, now_ms, self._policies.of(post.lane).retry, kept_max, tokens, is_excused)

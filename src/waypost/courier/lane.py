@@ -188,13 +188,14 @@ class Lane:
             items = item.items if isinstance(item, Bundle) else (item,)
             kept = tuple(one for one in items if one.seq < until_seq)
             self.dropped += len(items) - len(kept)
+            for one in items:
+                if one.seq >= until_seq and self.heads.get(one.post.key) == one.seq:
+                    del self.heads[one.post.key]
             if len(kept) == len(items):
                 return item
             if kept:
                 return Bundle(kept)
             self.resends_in_flight -= int(item.rank != Rank.LIVE)
-            if self.heads.get(item.post.key) == item.seq:
-                del self.heads[item.post.key]
         return None
 
     @property
@@ -233,15 +234,29 @@ class Lane:
         return count
 
     def remove(self, seq: int) -> None:
-        """Drops one postback that waits in memory, if it is there; one with an order key shares no request."""
+        """Drops one postback that waits in memory, if it is there."""
+        for key, held in self.gathering.items():
+            left = [one for one in held if one.seq != seq]
+            if len(left) < len(held):
+                self.dropped, self.gathered = self.dropped + 1, self.gathered - 1
+                self.gathering[key] = left
+                if not left:
+                    del self.gathering[key]
+                return
         for queue in (self.firsts, self.retries, self.resends):
-            for item in queue:
-                if item.seq == seq:
-                    queue.remove(item)
-                    self.dropped += 1
-                    if type(item) is Bundle and queue is self.firsts:
-                        self.gathered -= 1
-                    return
+            for place, item in enumerate(queue):
+                items = item.items if isinstance(item, Bundle) else (item,)
+                kept = tuple(one for one in items if one.seq != seq)
+                if len(kept) == len(items):
+                    continue
+                self.dropped += 1
+                if isinstance(item, Bundle) and queue is self.firsts:
+                    self.gathered -= 1
+                if kept:
+                    queue[place] = Bundle(kept)
+                else:
+                    del queue[place]
+                return
 
     @property
     def is_idle(self) -> bool:

@@ -2,13 +2,14 @@
 
 Owns: the courier's state of being offline, its probes, the ramp after it. Reads and writes no store. Never judges one
 partner: a lane that fails alone has its breaker. Offline, nothing is attempted; failures to connect of requests that
-were in flight are excused; probes (a connection without a request) go to several lanes, and when two of them stood,
-requests are made again, at first few of them.
+were in flight are excused; probes (a connection without a request) go to several lanes, and when two of them stood, or
+one for some time, requests are made again, at first few of them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import urlsplit
 
+from waypost.courier.lane import Lane
 from waypost.ports.sender import SendReport, SendRequest
 from waypost.settings import CourierSettings
 from waypost.stages.outage import Outage
@@ -18,9 +19,11 @@ from waypost.telemetry.stats import Stats
 TOKENS_BELOW = -(1 << 40)  # tokens of probes; those of OAuth's tokens are above
 _PROBES = 3  # at once
 _GOOD_PROBES = 2
+_ALONE_MS = 10_000  # or one stood for so long, while no other did
+_OTHERS_MAX = 50  # lanes beside those that sent of late, which are probed too
 _RAMP_START = 16  # requests in flight, all lanes, when it is online again …
 _RAMP_STEP_MS = 500  # … and twice as many after each such time
-_DOUBT_MS = 60_000  # so long after a return, only if all lanes failed it is the line's fault
+_DOUBT_MS = 60_000  # so long after a return to which partners answered, those that do not are at fault themselves
 _BELOW_HTTP = frozenset({"dns_failed", "connect_failed", "tls_failed"})
 
 _log = logger("courier")
@@ -43,8 +46,9 @@ class Offline:
         self._stats, self._probe_of = stats, probe_of
         self.since_ms = 0  # 0: it is online
         self._back_ms = 0  # when it came back last
+        self._has_heard = False  # and whether partners have answered since
         self._lanes: list[int] = []  # that are probed, by turns
-        self._good: set[int] = set()
+        self._good: dict[int, int] = {}  # whose probes stood, and since when
         self._probes: dict[int, int] = {}  # token: lane, in flight
         self._token = TOKENS_BELOW
         self._probe_due_ms = 0
@@ -53,30 +57,41 @@ class Offline:
     def heard(self, lane: int, now_ms: int) -> None:
         """A partner answered."""
         if not self.since_ms:
+            self._has_heard = True
             self._outage.heard(lane, now_ms)
 
-    def failed(self, lane: int, now_ms: int) -> bool:
-        """A request found no way to its partner; answers whether that has shown the line to be down."""
+    def failed(self, lane: int, now_ms: int, lanes: Mapping[int, Lane]) -> bool:
+        """A request found no way to its partner; answers whether that shows the line to be down. `lanes`: all."""
         if self.since_ms:
             return False
         self._outage.failed(lane, now_ms)
-        share = 1.0 if self._back_ms and now_ms - self._back_ms < _DOUBT_MS else self._share
-        if not self._outage.is_on(now_ms, share if self._share else 0.0):
+        if not self._is_on(now_ms):
+            return False
+        for number, other in lanes.items():
+            if other.good and number != lane:  # answers that no tick has counted yet
+                self._outage.heard(number, now_ms)
+        if not self._is_on(now_ms):
             return False
         self.since_ms = now_ms
-        self._lanes = self._outage.lanes()
-        self._good, self._probes, self._probe_due_ms = set(), {}, now_ms
-        _log.error("offline", lanes=len(self._lanes), hint="no partner can be reached: see to this machine's network")
+        lately = self._outage.lanes()
+        others = sorted(number for number, other in lanes.items() if other.url and number not in set(lately))
+        self._lanes = lately + others[:_OTHERS_MAX]
+        self._good, self._probes, self._probe_due_ms = {}, {}, now_ms
+        _log.error("offline", lanes=len(lately), hint="no partner can be reached: see to this machine's network")
         self._stats.add("errors")
-        self._show(now_ms)
+        self._show()
         return True
+
+    def _is_on(self, now_ms: int) -> bool:
+        is_doubtful = self._has_heard and self._back_ms and now_ms - self._back_ms < _DOUBT_MS
+        return not is_doubtful and self._outage.is_on(now_ms, self._share)
 
     def probes(self, now_ms: int, url_of: Callable[[int], str]) -> Iterator[SendRequest]:
         """What is to be tried now."""
         if not self.since_ms or now_ms < self._probe_due_ms:
             return
         self._probe_due_ms = now_ms + self._probe_ms
-        self._show(now_ms)
+        self._show()
         busy = set(self._probes.values())
         for _ in range(min(_PROBES - len(busy), len(self._lanes))):
             lane = self._lanes[self._turn % len(self._lanes)]
@@ -93,16 +108,15 @@ class Offline:
         if lane is None or not self.since_ms:
             return False
         if report.code:
-            self._good.discard(lane)
+            self._good.pop(lane, None)
             return False
-        self._good.add(lane)
-        self._probe_due_ms = now_ms  # the next ones at once
-        if len(self._good) < min(_GOOD_PROBES, len(self._lanes)):
+        since_ms = self._good.setdefault(lane, now_ms)
+        if len(self._good) < _GOOD_PROBES and now_ms - since_ms < _ALONE_MS:
             return False
         _log.warning("online_again", offline_ms=now_ms - self.since_ms)
-        self.since_ms, self._back_ms = 0, now_ms
+        self.since_ms, self._back_ms, self._has_heard = 0, now_ms, False
         self._outage.clear()
-        self._show(now_ms)
+        self._show()
         return True
 
     def in_flight_max(self, most: int, now_ms: int) -> int:
@@ -114,7 +128,7 @@ class Offline:
         steps = max(0, now_ms - self._back_ms) // _RAMP_STEP_MS
         return min(most, _RAMP_START << min(steps, 32))
 
-    def _show(self, now_ms: int) -> None:
+    def _show(self) -> None:
         self._stats.set("courier_offline", int(self.since_ms > 0))
         if self.since_ms:
             probed = {"since_ms": self.since_ms, "lanes": len(self._lanes), "reached": len(self._good)}

@@ -359,9 +359,11 @@ class Schedule:
             lane.restraint.begin(now_ms)
             lane.is_plain = lane.restraint.is_plain
             self.items, lane.dropped = self.items - lane.dropped, 0
-        key = item.post.key
-        if key and lane.heads.get(key) == item.seq:
-            lane.keys_in_flight[item.seq] = key
+        if lane.heads:
+            for one in item.items if isinstance(item, Bundle) else (item,):
+                key = one.post.key
+                if key and lane.heads.get(key) == one.seq:
+                    lane.keys_in_flight[one.seq] = key
 
     def _open(self, lane: Lane) -> None:
         lane.gate_ms, lane.gate_why = 0, ""
@@ -419,27 +421,30 @@ class Schedule:
             lane.last_seq = items[-1].seq
 
     def _stand(self, lane: Lane, item: LaneItem, is_next: bool = False) -> bool:
-        """Takes a live item into memory, behind those of its queue or as the next; answers whether it may stand there.
-        One with an order key shares no request: it would have to end with the others."""
+        """Takes a first attempt into memory, or what is the next of its key: that stands in front; answers whether it
+        may stand there."""
         waiting = _waiting(item)
         post = waiting.post
-        if item.key and not is_next and not self.ordering.admit(lane, item, post):
-            self.items, lane.dropped = self.items - lane.dropped, 0
+        if item.key and not is_next and not self._admit(lane, item, post):
             return False
         self.items += 1
-        if not item.key and post.batched:
-            self._gather(lane, waiting)
-            return True
-        one = Bundle((waiting,)) if post.batched else waiting
-        queue = lane.retries if item.due_ms else lane.firsts
-        if post.batched and not item.due_ms:
-            lane.gathered += 1
         if is_next:
             lane.heads[item.key] = item.seq
-            queue.appendleft(one)
+        if item.due_ms:
+            lane.retries.appendleft(Bundle((waiting,)) if post.batched else waiting)
+        elif post.batched:
+            self._gather(lane, waiting)
+        elif is_next:
+            lane.firsts.appendleft(waiting)
         else:
-            queue.append(one)
+            lane.firsts.append(waiting)
         return True
+
+    def _admit(self, lane: Lane, item: LaneItem, post: PostbackOut) -> bool:
+        """Whether an item with an order key may stand in memory. So a batch never has two of one key."""
+        is_admitted = self.ordering.admit(lane, item, post)
+        self.items, lane.dropped = self.items - lane.dropped, 0
+        return is_admitted
 
     def _read_later(self, lane: Lane, later: Later, now_ms: int) -> None:
         after, until_seq = later.after, lane.until_seq
@@ -449,13 +454,11 @@ class Schedule:
             items = self._store.due(lane.number, now_ms, after, wanted, later.rank)
             later.is_due = len(items) == wanted
             for item in items:
-                if item.seq >= until_seq:
-                    continue
-                if item.key:
-                    self._stand(lane, item)
-                else:
-                    together.append(_waiting(item))
-            if later.items or together or not later.is_due:
+                if item.seq < until_seq:
+                    one = _waiting(item)
+                    if not item.key or self._admit(lane, item, one.post):
+                        together.append(one)
+            if together or not later.is_due:
                 break
             after = (items[-1].due_ms, items[-1].seq)
         later.items.extend(self._together(together))
