@@ -7,6 +7,7 @@ Memory is bounded: of more addresses than `limited_addresses_max` the one that w
 gets a full bucket again.
 """
 
+from collections import OrderedDict
 from ipaddress import IPv6Address
 from math import ceil
 from typing import Protocol
@@ -38,7 +39,8 @@ class Buckets:
         self._step_ms = 1000 / per_s if per_s else 0.0
         self._slack_ms = (max(1, burst) - 1) * self._step_ms
         self._addresses_max = max(1, addresses_max)
-        self._full_at_ms: dict[str, float] = {}  # the quiet longest first
+        # The quiet longest first. A plain dict whose first item goes again and again takes ever longer to find it.
+        self._full_at_ms: OrderedDict[str, float] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._full_at_ms)
@@ -47,16 +49,21 @@ class Buckets:
         """Takes one: 0, or the seconds after which there will be one again."""
         if not self.is_on:
             return 0
-        key = limited_by(address)
+        key = address if address.find(":") < 0 else limited_by(address)
         buckets = self._full_at_ms
-        full_at_ms = max(now_ms, buckets.pop(key, now_ms))
+        full_at_ms = buckets.get(key)
+        if full_at_ms is None:
+            if len(buckets) >= self._addresses_max:
+                buckets.popitem(last=False)
+            buckets[key] = now_ms + self._step_ms
+            return 0
+        buckets.move_to_end(key)
+        full_at_ms = max(now_ms, full_at_ms)
         over_ms = full_at_ms - now_ms - self._slack_ms
-        if over_ms <= _ROUNDING_MS:
-            full_at_ms += self._step_ms
-        if len(buckets) >= self._addresses_max:
-            del buckets[next(iter(buckets))]
-        buckets[key] = full_at_ms
-        return max(1, ceil(over_ms / 1000)) if over_ms > _ROUNDING_MS else 0
+        if over_ms > _ROUNDING_MS:
+            return max(1, ceil(over_ms / 1000))
+        buckets[key] = full_at_ms + self._step_ms
+        return 0
 
 
 class LargeBodies:
