@@ -199,6 +199,7 @@ class Courier:
                 continue
             flight = self._flights.pop(report.token)
             lane, post = flight.lane, flight.item.post
+            lane.url = flight.url
             cut = report.code != "" and is_cut(report)
             if cut and self._offline.failed(lane.number, now_ms, self._schedule.lanes):
                 self._schedule.forgive()
@@ -207,7 +208,6 @@ class Courier:
             ended += 1
             self._landed.append(landed)
             self._schedule.freed(lane, flight.item, report.total_us)
-            lane.url = flight.url
             if landed.outcomes[0].result is _DELIVERED:
                 lane.good += 1
                 if not lane.is_plain:
@@ -271,10 +271,7 @@ class Courier:
         for lane in self._schedule.tick(now_ms):
             self._offline.heard(lane, now_ms)
         if self._offline.since_ms:
-            lanes = self._schedule.lanes
-            probes = list(self._offline.probes(now_ms, lambda lane: lanes[lane].url if lane in lanes else ""))
-            if probes:
-                self._sender.submit(probes)
+            self._sender.submit(list(self._offline.probes(now_ms)))
 
     def _supersede(self) -> None:
         """What corrections took the place of is journaled with what has landed."""

@@ -23,6 +23,7 @@ _ALONE_MS = 10_000  # or one stood for so long, while no other did
 _OTHERS_MAX = 50  # lanes beside those that sent of late, which are probed too
 _RAMP_START = 16  # requests in flight, all lanes, when it is online again …
 _RAMP_STEP_MS = 500  # … and twice as many after each such time
+_GRACE_MS = 5_000  # after a return, in which partners may answer
 _DOUBT_MS = 60_000  # so long after a return to which partners answered, those that do not are at fault themselves
 _BELOW_HTTP = frozenset({"dns_failed", "connect_failed", "tls_failed"})
 
@@ -47,7 +48,7 @@ class Offline:
         self.since_ms = 0  # 0: it is online
         self._back_ms = 0  # when it came back last
         self._has_heard = False  # and whether partners have answered since
-        self._lanes: list[int] = []  # that are probed, by turns
+        self._lanes: list[tuple[int, str]] = []  # that are probed, by turns, and where
         self._good: dict[int, int] = {}  # whose probes stood, and since when
         self._probes: dict[int, int] = {}  # token: lane, in flight
         self._token = TOKENS_BELOW
@@ -72,10 +73,13 @@ class Offline:
                 self._outage.heard(number, now_ms)
         if not self._is_on(now_ms):
             return False
-        self.since_ms = now_ms
         lately = self._outage.lanes()
-        others = sorted(number for number, other in lanes.items() if other.url and number not in set(lately))
-        self._lanes = lately + others[:_OTHERS_MAX]
+        others = sorted(lanes.keys() - set(lately))
+        urls = {number: _origin(lanes[number].url) for number in lately + others if number in lanes}
+        self._lanes = [(number, url) for number, url in urls.items() if url][: len(lately) + _OTHERS_MAX]
+        if not self._lanes:
+            return False
+        self.since_ms = now_ms
         self._good, self._probes, self._probe_due_ms = {}, {}, now_ms
         _log.error("offline", lanes=len(lately), hint="no partner can be reached: see to this machine's network")
         self._stats.add("errors")
@@ -83,10 +87,11 @@ class Offline:
         return True
 
     def _is_on(self, now_ms: int) -> bool:
-        is_doubtful = self._has_heard and self._back_ms and now_ms - self._back_ms < _DOUBT_MS
-        return not is_doubtful and self._outage.is_on(now_ms, self._share)
+        if self._back_ms and now_ms - self._back_ms < (_DOUBT_MS if self._has_heard else _GRACE_MS):
+            return False
+        return self._outage.is_on(now_ms, self._share)
 
-    def probes(self, now_ms: int, url_of: Callable[[int], str]) -> Iterator[SendRequest]:
+    def probes(self, now_ms: int) -> Iterator[SendRequest]:
         """What is to be tried now."""
         if not self.since_ms or now_ms < self._probe_due_ms:
             return
@@ -94,10 +99,9 @@ class Offline:
         self._show()
         busy = set(self._probes.values())
         for _ in range(min(_PROBES - len(busy), len(self._lanes))):
-            lane = self._lanes[self._turn % len(self._lanes)]
+            lane, url = self._lanes[self._turn % len(self._lanes)]
             self._turn += 1
-            url = _origin(url_of(lane))
-            if url and lane not in busy:
+            if lane not in busy:
                 self._token -= 1
                 self._probes[self._token] = lane
                 yield self._probe_of(self._token, lane, url)
