@@ -1,6 +1,6 @@
 """The address guard, over every range it forbids."""
 
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
 
@@ -40,6 +40,11 @@ RANGES = [
     "::ffff:0:0/96",
     "fec0::/10",
     "2001::/32",
+    "2001::/23",
+    "100:0:0:1::/64",
+    "::ffff:0:0:0/96",
+    "4000::/3",
+    "e000::/4",
 ]
 PUBLIC = [
     "1.0.0.0",
@@ -84,6 +89,33 @@ def test_first_and_last_address_of_each_range_is_forbidden(text: str) -> None:
         assert str(address) in guard.judge(str(address), 80).why
 
 
+@pytest.mark.parametrize("text", RANGES)
+def test_its_neighbours_are_judged_by_their_own_range(text: str) -> None:
+    """What is next to a forbidden range is allowed, unless it is in another, or where IPv6 has no public addresses."""
+    guard = AddressGuard([], [80, 443])
+    network = ip_network(text)
+    highest = 2**network.max_prefixlen - 1
+    numbers = {int(network[0]) - 1, int(network[-1]) + 1}
+    for number in sorted(number for number in numbers if 0 <= number <= highest):
+        address = (IPv4Address if network.version == 4 else IPv6Address)(number)
+        is_public = address.version == 4 or address in ip_network("2000::/3")
+        is_listed = any(address in ip_network(one) for one in RANGES)
+        expected = "address_forbidden" if is_listed or not is_public else ""
+        assert guard.judge(str(address), 443) == expected, address
+
+
+@pytest.mark.parametrize("text", [one for one in RANGES if ":" not in one])
+@pytest.mark.parametrize("form", ["::ffff:{}", "64:ff9b::{}", "64:ff9b:1::{}", "::{}", "2002:{hex}::1"])
+def test_no_form_of_ipv6_leads_to_a_forbidden_ipv4_address(text: str, form: str) -> None:
+    """Also where the operator allows the form, as one does whose network translates."""
+    allowing = AddressGuard(["64:ff9b::/96", "64:ff9b:1::/48", "2002::/16"], [80])
+    for inner in (ip_network(text)[0], ip_network(text)[-1]):
+        high, low = divmod(int(inner), 65_536)
+        address = form.format(inner, hex=f"{high:x}:{low:x}")
+        for guard in (AddressGuard([], [80]), allowing):
+            assert guard.judge(address, 80) == "address_forbidden", address
+
+
 @pytest.mark.parametrize("text", PUBLIC)
 def test_public_addresses_are_allowed(text: str) -> None:
     assert AddressGuard([], [80, 443]).judge(text, 443) == ""
@@ -96,6 +128,9 @@ def test_the_table_holds_every_range() -> None:
 
 
 def test_ports() -> None:
+    lane = AddressGuard([], [80, 443])
+    assert lane.judge("8.8.8.8", 9443, (9443, 9444)) == "" and lane.judge("8.8.8.8", 80, (9443,)) == ""
+    assert lane.judge("8.8.8.8", 9443) == "port_forbidden" and lane.judge("10.0.0.1", 9443, (9443,)) != ""
     guard = AddressGuard(["127.0.0.0/8"], [80, 443])
     assert guard.judge("8.8.8.8", 22) == "port_forbidden"
     assert guard.judge("8.8.8.8", 443) == ""

@@ -35,6 +35,7 @@ _RANGES: tuple[tuple[str, str], ...] = (
     ("64:ff9b::/96", "NAT64"),
     ("64:ff9b:1::/48", "local NAT64"),
     ("100::/64", "discard"),
+    ("100:0:0:1::/64", "a dummy prefix"),
     ("2001::/23", "protocol assignments, Teredo included"),
     ("2001:db8::/32", "documentation"),
     ("2002::/16", "6to4"),
@@ -44,6 +45,9 @@ _RANGES: tuple[tuple[str, str], ...] = (
     ("fe80::/10", "link-local"),
     ("fec0::/10", "site-local"),
     ("ff00::/8", "multicast"),
+    ("::/3", "outside of 2000::/3, where public addresses are"),
+    ("4000::/2", "outside of 2000::/3, where public addresses are"),
+    ("8000::/1", "outside of 2000::/3, where public addresses are"),
 )
 FORBIDDEN = tuple((ip_network(text), why) for text, why in _RANGES)
 

@@ -59,6 +59,8 @@ def _host_and_port(place: str) -> tuple[str, int]:
     if place.startswith("["):
         host, bracket, rest = place.partition("]")
         host += bracket
+        if not bracket:
+            raise WaypostError("render_bad_url", "has a bracket that is not closed")
         if rest and not rest.startswith(":"):
             raise WaypostError("render_bad_url", "has something behind the address in brackets")
         text = rest[1:]
@@ -104,4 +106,4 @@ def _named(host: str) -> tuple[str, bool, bool]:
             return socket.inet_ntoa(socket.inet_aton(text)), True, False
         except OSError as error:
             raise WaypostError("render_bad_url", f"{text[:80]!r} is no address") from error
-    return text, False, absolute
+    return text, False, absolute and text.rpartition(".")[2] != "localhost"  # which needs no name server (RFC 6761)

@@ -47,7 +47,7 @@ _CODES: dict[int, str] = {
     pycurl.E_PARTIAL_FILE: "response_cut",
     pycurl.E_WRITE_ERROR: "response_too_large",  # our own write callback says so
     pycurl.E_FILESIZE_EXCEEDED: "response_too_large",
-    _TOO_LARGE: "response_too_large",
+    _TOO_LARGE: "response_headers",
     pycurl.E_OPERATION_TIMEDOUT: "send_timeout",
     pycurl.E_HTTP2: "http2_failed",
     _HTTP2_STREAM: "http2_failed",
@@ -274,6 +274,7 @@ class Slot:
                 self._unbound = f"cannot send from {self._source} to {host}: {error.strerror or error}"
                 return pycurl.SOCKET_BAD
         self._opened = True
+        self.address = host
         if self._stats is not None:
             self._stats.values["courier_connections"] += 1
         self._waiter.watch(opened)
@@ -359,14 +360,14 @@ class Slot:
             code = self._code_before_request(number, code, text)
         elif number == pycurl.E_RECV_ERROR and not self.easy.getinfo(pycurl.OS_ERRNO):
             code = _code_of_reading(text)
-        elif code == "response_too_large" and not self._bytes and not self.easy.getinfo(_RESPONSE_CODE):
-            code = "response_headers"
+        elif number == pycurl.E_WRITE_ERROR and self._bytes <= self._bytes_max:
+            code = "response_headers"  # what our callback did not refuse is headers
         return code, without(text, self._hidden)
 
     def _code_before_request(self, number: int, code: str, text: str) -> str:
         """What stood in the way of a connection."""
-        if number == pycurl.E_OPERATION_TIMEDOUT and not self.easy.getinfo(_CONNECT):
-            code = "connect_failed"
+        if number == pycurl.E_OPERATION_TIMEDOUT:  # with a connection, it is TLS (or the proxy) that is waited for
+            code = "connect_failed" if self._proxied or not self.easy.getinfo(_CONNECT) else "tls_failed"
         elif code == "tls_untrusted":
             code = self._code_of_certificate(text)
         elif code == "tls_failed" and ("protocol version" in text or "unsupported protocol" in text):
@@ -386,6 +387,8 @@ def _code_of_reading(text: str) -> str:
     lowered = text.lower()
     if "chunk" in lowered or "hexadecimal" in lowered:
         return "response_chunks"
+    if "response headers" in lowered:
+        return "response_headers"
     return "send_failed" if "recv failure" in lowered or "ssl_read" in lowered else "response_malformed"
 
 
