@@ -238,6 +238,23 @@ def test_a_name_server_that_hangs_holds_up_nobody_else(sender: CurlSender, serve
     assert all("400 ms" in report.detail or "imeout" in report.detail for report in order[1:])
 
 
+def test_a_name_is_waited_for_no_longer_than_a_connection(server: NameServer) -> None:
+    server.silent.add("hang.example")
+    sender = CurlSender(settings_with(server, dns_timeout_ms=30_000), AddressGuard(["127.0.0.0/8"], [80]))
+    try:
+        url = "http://hang.example/"
+        found = send(
+            sender,
+            get(0, token=1, url=url, connect_timeout_ms=200),
+            get(0, token=2, url=url, total_timeout_ms=100),
+            get(0, token=3, url=url, connect_timeout_ms=300),
+        )
+        assert [(one.code, one.sent) for one in found] == [("dns_failed", False)] * 3
+        assert found[1].total_us < found[0].total_us < found[2].total_us
+    finally:
+        sender.close()
+
+
 def test_libcurl_never_resolves_by_itself(server: NameServer) -> None:
     sender = CurlSender(settings_with(server), AddressGuard(["127.0.0.0/8"], [80]))
     try:

@@ -87,6 +87,7 @@ class CurlSender:
         self._pools: dict[Kind, _Pool] = {}  # of all other kinds
         self._slots: dict[Any, tuple[Slot, _Pool]] = {}  # by easy handle, all that there are
         self._first_bytes: list[tuple[float, int, Slot, _Pool]] = []  # a heap: when to look whether they came
+        self._impatient: list[tuple[float, int, Name, Any]] = []  # a heap: until when requests wait for a name
         self._looks = 0
         self._now_ms = 0.0
         self._thread = threading.Thread(target=self._run, name="waypost-sender", daemon=True)
@@ -172,8 +173,9 @@ class CurlSender:
             if group.running and 0 <= (due_ms := group.multi.timeout()) < bound_ms:
                 bound_ms = due_ms
         next_ms = self._names.due_ms()
-        if self._first_bytes:
-            next_ms = min(next_ms, self._first_bytes[0][0])
+        for heap in (self._first_bytes, self._impatient):
+            if heap:
+                next_ms = min(next_ms, heap[0][0])
         if next_ms < float("inf"):
             bound_ms = min(bound_ms, max(0, int(next_ms - monotonic_ms()) + 1))
         return bound_ms
@@ -185,6 +187,8 @@ class CurlSender:
             waiting, name.waiting = name.waiting, []
             for request, since_ms in waiting:
                 self._begin(request, since_ms)
+        if self._impatient:
+            self._end_waits()
         while inbox:
             self._begin(inbox.popleft(), now_ms)
 
@@ -266,7 +270,20 @@ class CurlSender:
 
     def _wait_for(self, name: Name | None, request: SendRequest, since_ms: float) -> None:
         assert name is not None
-        name.waiting.append((request, since_ms))
+        waiting = (request, since_ms)
+        name.waiting.append(waiting)
+        bound_ms = min(request.connect_timeout_ms, request.total_timeout_ms)
+        if bound_ms < self._settings.dns_timeout_ms:  # else the name is given up first
+            self._looks += 1
+            heapq.heappush(self._impatient, (since_ms + bound_ms, self._looks, name, waiting))
+
+    def _end_waits(self) -> None:
+        """Reports the requests that may not wait any longer for their name."""
+        while self._impatient and self._impatient[0][0] <= self._now_ms:
+            _, _, name, waiting = heapq.heappop(self._impatient)
+            if any(one is waiting for one in name.waiting):
+                name.waiting = [one for one in name.waiting if one is not waiting]
+                self._refuse(waiting[0], "dns_failed", f"{name.host}: not resolved in time to connect", waiting[1])
 
     def _new_slot(self, pool: _Pool) -> Slot:
         try:

@@ -180,8 +180,10 @@ class Dispatch:
         if delivery.ports:
             request.ports = delivery.ports
         if delivery.http2 or delivery.proxy or delivery.source_address or delivery.tls13:
-            proxy = self._secrets(delivery.proxy) if delivery.proxy else ""
-            request.egress = Egress(delivery.http2, proxy, delivery.source_address, delivery.tls13)
+            egress = Egress(delivery.http2, delivery.proxy, delivery.source_address, delivery.tls13)
+            request.egress = egress  # with a reference for a proxy it leads nowhere, should the secret not be read
+            if delivery.proxy:
+                request.egress = egress._replace(proxy=self._secrets(delivery.proxy))
 
 
 def _reason(item: Waiting | Bundle, post: PostbackOut) -> AttemptReason:

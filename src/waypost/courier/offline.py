@@ -25,7 +25,10 @@ _RAMP_START = 16  # requests in flight, all lanes, when it is online again …
 _RAMP_STEP_MS = 500  # … and twice as many after each such time
 _GRACE_MS = 5_000  # after a return, in which partners may answer
 _DOUBT_MS = 60_000  # so long after a return to which partners answered, those that do not are at fault themselves
-_BELOW_HTTP = frozenset({"dns_failed", "connect_failed", "tls_failed"})
+# A portal that stands in for everybody shows certificates of its own.
+_BELOW_HTTP = frozenset(
+    {"dns_failed", "connect_failed", "tls_failed", "tls_wrong_name", "tls_untrusted", "proxy_failed"}
+)
 
 _log = logger("courier")
 
