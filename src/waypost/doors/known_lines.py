@@ -118,19 +118,22 @@ class KnownLines:
         lines = rest.split(b"\r\n")
         if len(lines) < 3 or lines[0] != b"HTTP/1.1" or lines[-1] or lines[-2]:
             return None
-        found = list(map(self._lines.get, lines[1:-2]))
-        are_known = None not in found
-        if not are_known:
-            for nth, known in enumerate(found):
-                if known is None:
-                    found[nth] = known = self._read_line(lines[nth + 1])
-                    if known is None:
-                        return None
-        headers: dict[bytes, bytes] = dict(found)  # type: ignore[arg-type]  # none is None any more
-        unwanted = found.count(_UNWANTED)
-        if unwanted:
-            del headers[b""]
-        if len(headers) + unwanted != len(found) or HOST not in headers:
+        headers: dict[bytes, bytes] = {}
+        wanted = 0
+        find = self._lines.get
+        are_known = True
+        for line in lines[1:-2]:
+            found = find(line)
+            if found is None:
+                found = self._read_line(line)
+                if found is None:
+                    return None
+                are_known = False
+            name, value = found
+            if name:
+                headers[name] = value
+                wanted += 1
+        if len(headers) != wanted or HOST not in headers:
             return None  # a name that comes twice, or none of the one that must be there
         return headers, are_known
 
