@@ -4,7 +4,8 @@ What it starts: a door process on core 0, built as `waypost door` builds it, on 
 each with targeting, over a geo file of a million networks; nginx with one worker on core 0, which answers 302. wrk on
 core 1 sends both the same requests by the same script: 120,000 pairs of user agent and address, no two the same, each
 address in `X-Forwarded-For`. One server at a time; rounds alternate, and the ratio is that of the medians. Beside the
-link with rules the same door serves one without, so that the rules' own cost is seen. Never judges: `run.py` does.
+link with rules the same door serves one without, so that the rules' own cost is seen. Then clicks by rules come at half
+the door's best rate, whether they are answered or not (`open_loop.py`). Never judges: `run.py` does.
 """
 
 import argparse
@@ -15,14 +16,18 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from itertools import cycle, product
 from pathlib import Path
 
 from door import LOAD_CORE, cpu_s, fdatasync_us, free_port, running
 from geo_file import write_geo_file
+from open_loop import paced
 
 PAIRS = 120_000
 RULES, PLAIN = "/c/ten-rules?sub1=fb-7&external_id=abc123", "/c/plain?sub1=fb-7&external_id=abc123"
 OFFERS = 10
+MODELS = ("SM-G991B", "SM-A515F", "Pixel 8", "Pixel 6a", "M2101K6G", "CPH2247", "moto g54", "SM-S918B")
 NGINX = """
 worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log crit;
 events {{ worker_connections 4096; }}
@@ -138,6 +143,49 @@ def serve(folder: Path, port: int) -> None:
     (folder / "stats.json").write_text(json.dumps(role.stats.values), "utf-8")
 
 
+def visits(target: str) -> Iterator[bytes]:
+    """The script's requests, without end."""
+    agents = []
+    for version, build in product((110, 115, 118, 120, 121, 122, 123, 124, 125, 126), range(1, 21)):
+        chrome = f"Chrome/{version}.0.{6000 + build}.1"
+        agents += [
+            f"Mozilla/5.0 (Linux; Android {9 + build % 6}; {model}) AppleWebKit/537.36 (KHTML, like Gecko) "
+            f"{chrome} Mobile Safari/537.36"
+            for model in MODELS
+        ]
+        agents.append(
+            f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) {chrome} Safari/537.36"
+        )
+        agents.append(
+            f"Mozilla/5.0 (iPhone; CPU iPhone OS {12 + build % 6}_{version % 7} like Mac OS X) AppleWebKit/605.1.15 "
+            f"(KHTML, like Gecko) Version/{12 + build % 6}.0 Mobile/15E{build} Safari/604.1"
+        )
+    languages = ("de-DE,de;q=0.9", "fr", "en-US,en;q=0.9", "es-ES", "pl")
+    for nth in cycle(range(PAIRS)):
+        address = f"{1 + nth % 220}.{nth * 7 % 256}.{nth // 220 % 256}.{nth * 3 % 256}"
+        yield (
+            f"GET {target} HTTP/1.1\r\nHost: go.example\r\nUser-Agent: {agents[(nth + 1) % len(agents)]}\r\n"
+            f"X-Forwarded-For: {address}\r\nAccept-Language: {languages[nth % 5]}\r\nAccept: */*\r\n\r\n"
+        ).encode()
+
+
+def open_loop(
+    command: list[str], folder: Path, port: int, rate: float, options: argparse.Namespace
+) -> dict[str, object]:
+    """Clicks by rules at a constant rate; the median round by its 99th percentile."""
+    found = []
+    with running(command, port) as pid:
+        load(port, folder / "rules.lua", 64, options.warm, pid)
+        for _ in range(options.rounds):
+            words = ["--paced", str(port), "--rate", str(rate), "--seconds", str(options.seconds)]
+            paces = ["taskset", "-c", str(LOAD_CORE), sys.executable, __file__, *words]
+            found.append(json.loads(subprocess.run(paces, capture_output=True, text=True, check=True).stdout))
+    middle = sorted(found, key=lambda result: result["p99"])[len(found) // 2]
+    figures = "  ".join(f"{name} {middle[name]:.2f} ms" for name in ("p50", "p90", "p99", "p99.9", "max"))
+    print(f"open loop at {rate:,.0f}/s ({middle['rate']:,.0f}/s reached, {middle['errors']} errors): {figures}")
+    return {"what": "clicks: ten rules, open loop at half the best rate, p99", "figure": middle["p99"], "unit": "ms"}
+
+
 def load(port: int, script: Path, connections: int, seconds: int, pid: int) -> tuple[float, float, str]:
     """Requests/s, CPU microseconds a request, median latency."""
     before = cpu_s(pid)
@@ -190,6 +238,8 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
             )
             row = {"what": f"clicks: {what}, {connections} connections", "figure": rates[0], "unit": "/s"}
             rows.append(row | {"reference": rates[1], "against": "nginx return 302", "cpu_us": costs[0]})
+    best = max(rate for name, results in found.items() if name[0] == "door rules" for rate, _, _ in results)
+    rows.append(open_loop(commands["door"], folder, ports["door"], best / 2, options))
     values = json.loads((folder / "stats.json").read_text())
     print(
         f"last door: {values['door_clicks']:,.0f} clicks, {values['door_clicks_passed_on']:,.0f} of them passed on, "
@@ -208,7 +258,12 @@ def main() -> None:
     parser.add_argument("--connections", type=int, nargs="*", default=[64, 256])
     parser.add_argument("--json", type=Path, help="write the figures here too (for bench/run.py)")
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--paced", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--rate", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.paced:
+        print(json.dumps(paced(options.paced, visits(RULES), options.rate, options.seconds, 128)))
+        return
     if options.serve:
         serve(options.data, options.serve)
         return

@@ -32,6 +32,7 @@ POSTBACK = (
 )
 CLICK = "/c/demo?sub1=campaign-7&sub2=banner&external_id=abc123"
 WAYS = ("postback", "click", "tls", "new", "open")
+REQUESTS_LONG = 10_000_000
 FRAME_BYTES = 190  # of the call above, journaled
 NGINX = """
 worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log crit;
@@ -304,6 +305,8 @@ def compare(servers: Servers, options: argparse.Namespace) -> None:
         )
     if options.only in (None, "open"):
         rows.append(open_loop(servers, max(best.values()) / 2 if best else options.rate, options))
+    if options.long:
+        rows.append(watch_memory(servers, options))
     if options.json:
         options.json.write_text(json.dumps({"fsync_us": fsync_us, "rows": rows}))
 
@@ -324,14 +327,15 @@ def open_loop(servers: Servers, rate: float, options: argparse.Namespace) -> dic
     return {"what": "door: postback, open loop at half the best rate, p99", "figure": middle["p99"], "unit": "ms"}
 
 
-def watch_memory(servers: Servers, options: argparse.Namespace) -> None:
-    """Sends `--requests` calls, and prints the door's memory after each tenth."""
+def watch_memory(servers: Servers, options: argparse.Namespace) -> dict[str, object]:
+    """Sends many calls, and prints the door's memory after each tenth."""
+    wanted = options.requests or REQUESTS_LONG
     with running(servers.commands["door"], servers.ports["door"]) as pid:
         sent, kib = 0, []
-        while sent < options.requests:
+        while sent < wanted:
             result = load(servers.ports["door"], POSTBACK, 256, options.seconds, pid)
             sent += round(result.rate * options.seconds)
-            if sent >= (len(kib) + 1) * options.requests / 10:
+            if sent >= (len(kib) + 1) * wanted / 10:
                 status = Path(f"/proc/{pid}/status").read_text()
                 own, files = (int(re.search(rf"{name}:\s+(\d+)", status)[1]) for name in ("RssAnon", "RssFile"))
                 kib.append(own)  # files that are mapped are the system's to keep or to drop
@@ -339,7 +343,9 @@ def watch_memory(servers: Servers, options: argparse.Namespace) -> None:
                     f"{sent:12,} requests: {own / 1024:.1f} MiB of its own, {files / 1024:.1f} MiB of files", flush=True
                 )
     settled = kib[len(kib) // 3]  # by then a segment of the journal was closed and the memos are full
-    print(f"over the last two thirds: {(kib[-1] - settled) / 1024:+.1f} MiB")
+    grown = (kib[-1] - settled) / 1024
+    print(f"over the last two thirds: {grown:+.1f} MiB")
+    return {"what": "door: memory, the last two thirds of many calls", "figure": grown, "unit": "MiB"}
 
 
 def main() -> None:
@@ -351,6 +357,7 @@ def main() -> None:
     parser.add_argument("--only", choices=WAYS)
     parser.add_argument("--rate", type=float, default=30_000, help="of `--only open`, where no best rate is measured")
     parser.add_argument("--requests", type=int, help="watch the door's memory over so many instead")
+    parser.add_argument("--long", action="store_true", help=f"watch it over {REQUESTS_LONG:,} as well")
     parser.add_argument("--json", type=Path, help="write the figures here too (for bench/run.py)")
     parser.add_argument("--append", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()

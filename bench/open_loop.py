@@ -80,9 +80,13 @@ def request_of(port: int, path: str) -> bytes:
 
 def run(port: int, path: str, rate: float, seconds: float, connections: int) -> dict[str, float]:
     """Latencies in milliseconds, the rate that was reached, and errors."""
+    return paced(port, itertools.repeat(request_of(port, path)), rate, seconds, connections)
+
+
+def paced(port: int, requests: Iterable[bytes], rate: float, seconds: float, connections: int) -> dict[str, float]:
+    """The same of requests without end."""
     warm = round(rate * WARM_UP_S)
-    requests = itertools.repeat(request_of(port, path), warm + round(rate * seconds))
-    found, errors = drive(port, requests, rate, connections)
+    found, errors = drive(port, itertools.islice(requests, warm + round(rate * seconds)), rate, connections)
     counted = [one for one in found if one.nth >= warm]
     took = max(one.at_s for one in counted) - min(one.due_s for one in counted)
     return quantiles([one.at_s - one.due_s for one in counted]) | {"rate": len(counted) / took, "errors": errors}

@@ -36,7 +36,13 @@ class Bench(NamedTuple):
 
 
 BENCHES = (
-    Bench("door", (), ("--seconds", "1", "--rounds", "1", "--connections", "64"), ("nginx", "wrk", "taskset")),
+    Bench(
+        "door",
+        (),
+        ("--seconds", "1", "--rounds", "1", "--connections", "64"),
+        ("nginx", "wrk", "taskset"),
+        long=("--long",),
+    ),
     Bench("batches", (), ("--seconds", "1", "--rounds", "1"), ("wrk", "taskset")),
     Bench("clicks", (), ("--seconds", "1", "--rounds", "1", "--warm", "3"), ("nginx", "wrk", "taskset")),
     Bench("courier", (), ("--count", "10000", "--rounds", "1"), ("nginx", "taskset")),
@@ -70,6 +76,8 @@ MARKS = {
     "door: postback, 64 connections": Mark("ratio", 0.45, "0.45 of nginx"),
     "door: postback, 256 connections": Mark("ratio", 0.60, "0.60 of nginx"),
     "door: postback, open loop at half the best rate, p99": Mark("figure", 5, "5 ms at most", at_most=True),
+    "clicks: ten rules, open loop at half the best rate, p99": Mark("figure", 5, "5 ms at most", at_most=True),
+    "door: memory, the last two thirds of many calls": Mark("figure", 2, "2 MiB at most", at_most=True),
     "batches: JSON lines, 100 a request": Mark("ratio", 2, "2 × single calls"),
     "batches: gRPC stream, 100 a message": Mark("ratio", 2, "2 × single calls"),
     "courier: 50 lanes, 200 in flight": Mark("ratio", 0.4, "0.4 of libcurl"),

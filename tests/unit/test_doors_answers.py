@@ -378,6 +378,26 @@ def test_more_frames_than_may_wait_are_turned_away_at_once(tmp_path: Path) -> No
             client.close()
 
 
+@pytest.mark.parametrize(
+    "left",
+    [
+        b"Authorization: Bearer s3cret\r\n\r\n",
+        b"Waypost-Token: s3cret\r\n\r\n",
+        b"token=s3cret&click_id=1 \r\n\r\n",
+        b"a: token=another-secret\r\n\r\n",
+        b'{"token": "another-secret"}\r\n\r\n',
+        b"GET /postback?token=another-secret&x=1 HTTP/1.1 junk\r\n\r\n",
+        b"GET /postback/token=another-secret HTTP/1.1\r\nBad Header: another-secret\r\n\r\n",
+    ],
+)
+def test_of_what_begins_no_request_no_secret_is_kept(tmp_path: Path, left: bytes) -> None:
+    with running_door(tmp_path) as door:
+        assert door.ask(left).status == 400
+    (entry,) = search_refusals(tmp_path, Wanted(code="malformed_request"))
+    assert "secret" not in entry.url and "s3cret" not in entry.url
+    assert entry.url.startswith("/postback") if left.startswith(b"GET") else not entry.url
+
+
 def test_refusals_are_kept_searchable_and_without_tokens(tmp_path: Path) -> None:
     settings = door_settings(refusals_max=5)
     with running_door(tmp_path, settings=settings) as door:

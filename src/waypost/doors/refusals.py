@@ -170,9 +170,8 @@ class RefusalLog:
 def redacted(url: bytes, is_secret: Callable[[str], bool]) -> str:
     """Path and query as text, secrets struck out: by the parameter's name, by the value, and a token in the path."""
     path, mark, query = url.decode("utf-8", "replace").partition("?")
-    if "=" in path:  # no path of ours, but perhaps a query that has lost its way
-        path = _redacted_pairs(path, is_secret)
-    parts = path.split("/")
+    # No path of ours has pairs, but one may be a query that has lost its way.
+    parts = [_redacted_pairs(part, is_secret) if "=" in part else part for part in path.split("/")]
     if len(parts) == 3 and parts[2] in _POSTBACK_ENDS:
         parts[1] = STRUCK_OUT
     path = "/".join(STRUCK_OUT if part and is_secret(part) else part for part in parts)

@@ -15,7 +15,10 @@ from urllib.parse import quote
 _ABOVE_ASCII = re.compile(rb"[\x80-\xff]+")
 
 
-_ODD_LINE = re.compile(rb"[A-Z]{1,16} [!-~]*[\x80-\xff]")
+# What comes before the first odd byte, the parser takes: so it makes no difference in how many pieces a line comes.
+_ODD_LINE = re.compile(
+    rb"(?:GET|POST|HEAD|OPTIONS) (?:https?://[A-Za-z0-9.:-]+)?/[!-\"$-~]*(?:#[!-\"$-~]*)?[\x80-\xff]"
+)
 _LINE = re.compile(rb"[A-Za-z]{1,16} +((?:/|https?://)[^ \r\n]*)")
 _AUTHORITY_END = re.compile(rb"[/?#]")
 
