@@ -36,11 +36,16 @@ _QUEUED, _IN_FLIGHT, _DEAD, _HELD = (int(state) for state in ItemState)
 _STATE_AFTER = {SendResult.GIVEN_UP: _DEAD, SendResult.HELD: _HELD}  # queued after all others
 UNKNOWN_CODE = "outcome_unknown"  # of an item that is held because a crash took its outcome
 
-_NEXT_QUEUE = (
-    "SELECT lane, rank, due_ms FROM items WHERE state = 0 AND (lane, rank) > (?, ?) ORDER BY lane, rank, due_ms LIMIT 1"
+# Two steps down the index: a comparison of both columns at once would walk over all that stands in the queue before.
+_NEXT_QUEUE_OF_LANE = (
+    "SELECT lane, rank, due_ms FROM items WHERE state = 0 AND lane = ? AND rank > ? ORDER BY rank, due_ms LIMIT 1"
 )
+_NEXT_LANE = "SELECT lane, rank, due_ms FROM items WHERE state = 0 AND lane > ? ORDER BY lane, rank, due_ms LIMIT 1"
 
 
+_SORTED_MAX = 5000
+_QUEUED_SORTED = "lane = ? AND state = 0 AND +seq > ? AND +seq < ? ORDER BY +seq LIMIT ?"
+_QUEUED_WALKED = "+lane = ? AND state = 0 AND seq > ? AND seq < ? ORDER BY seq LIMIT ?"
 _INSERT = "INSERT INTO items (seq, lane, id, state, attempt, due_ms, first_ms, unknown, frame, rank, key) VALUES "
 _INSERTS = {count: _INSERT + ",".join(["(?,?,?,?,?,?,?,?,?,?,?)"] * count) for count in (64, 16, 4, 1)}
 _DELETE = "DELETE FROM items WHERE seq IN (SELECT value FROM json_each(?))"
@@ -371,18 +376,27 @@ class SqliteLanes:
         return self._select("state = 1 ORDER BY seq")
 
     def due(self, lane: int, now_ms: int, after: tuple[int, int], count_max: int, rank: int = 0) -> list[LaneItem]:
-        """See `ports.lanes.Lanes.due`."""
-        return self._select(
-            "state = 0 AND lane = ? AND rank = ? AND due_ms <= ? AND (due_ms, seq) > (?, ?)"
-            " ORDER BY due_ms, seq LIMIT ?",
-            (lane, rank, now_ms, *after, count_max),
-        )
+        """See `ports.lanes.Lanes.due`. Those of the same time first, then the later ones: two ranges of the index."""
+        due_ms, seq = after
+        found: list[LaneItem] = []
+        if due_ms <= now_ms:
+            found = self._select(
+                "state = 0 AND lane = ? AND rank = ? AND due_ms = ? AND seq > ? ORDER BY seq LIMIT ?",
+                (lane, rank, due_ms, seq, count_max),
+            )
+        if len(found) < count_max:
+            found += self._select(
+                "state = 0 AND lane = ? AND rank = ? AND due_ms > ? AND due_ms <= ? ORDER BY due_ms, seq LIMIT ?",
+                (lane, rank, due_ms, now_ms, count_max - len(found)),
+            )
+        return found
 
     def lanes_with_work(self) -> list[tuple[int, int, int]]:
-        """See `ports.lanes.Lanes.lanes_with_work`: one step down the index a queue, never a look at every item."""
+        """See `ports.lanes.Lanes.lanes_with_work`: two steps down the index a queue, never a look at every item."""
         found: list[tuple[int, int, int]] = []
         place = (-1, -1)
-        while row := self._open.execute(_NEXT_QUEUE, place).fetchone():
+        execute = self._open.execute
+        while row := (execute(_NEXT_QUEUE_OF_LANE, place).fetchone() or execute(_NEXT_LANE, place[:1]).fetchone()):
             found.append(row)
             place = row[:2]
         return found
@@ -400,9 +414,11 @@ class SqliteLanes:
         found: list[LaneItem] = []
         wanted = [int(state) for state in states if state != _IN_FLIGHT]
         if _QUEUED in wanted:
+            # In order by seq: a short queue is sorted; in a long one, walking over all lanes' items finds enough soon.
+            row = self._open.execute("SELECT queued FROM lanes WHERE lane = ?", (lane,)).fetchone()
+            is_short = row is None or row[0] <= _SORTED_MAX
             found += self._select(
-                "+lane = ? AND state = 0 AND seq > ? AND seq < ? ORDER BY seq LIMIT ?",
-                (lane, after_seq, until_seq, count_max),
+                _QUEUED_SORTED if is_short else _QUEUED_WALKED, (lane, after_seq, until_seq, count_max)
             )
         ended = [state for state in wanted if state != _QUEUED]
         if ended:
