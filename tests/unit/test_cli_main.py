@@ -13,7 +13,7 @@ from waypost.cli.main import app, main, show_error
 from waypost.errors import WaypostError
 
 HEAVY = ("duckdb", "litestar", "uvicorn", "pycurl", "uvloop", "cryptography", "rich.live", "structlog")
-LATER = ("resend", "report", "reconcile", "lanes", "erase", "bench")
+LATER = ("resend", "report", "reconcile", "erase", "bench")
 
 
 def test_the_version() -> None:

@@ -10,7 +10,21 @@ from typing import Annotated
 import typer
 
 from waypost import __version__
-from waypost.cli import audit, catalog, demo, macro, preset, refusals, replay, restart, roles, run, testcall, trace
+from waypost.cli import (
+    audit,
+    catalog,
+    demo,
+    lanes,
+    macro,
+    preset,
+    refusals,
+    replay,
+    restart,
+    roles,
+    run,
+    testcall,
+    trace,
+)
 from waypost.errors import WaypostError
 
 app = typer.Typer(
@@ -46,6 +60,7 @@ app.add_typer(testcall.app, name="test", rich_help_panel="Work")
 trace.register(app)
 audit.register(app)
 replay.register(app)
+app.add_typer(lanes.app, name="lanes", rich_help_panel="Answers")
 app.add_typer(refusals.app, name="refusals", rich_help_panel="Answers")
 roles.register(app)
 
