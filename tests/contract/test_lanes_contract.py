@@ -1,6 +1,7 @@
 """What every engine of `ports.lanes.Lanes` must do. An engine is plugged in by one more entry in ENGINES."""
 
 import os
+import shutil
 import signal
 import sqlite3
 from collections.abc import Callable
@@ -437,6 +438,23 @@ def test_an_owner_that_was_replaced_cannot_write(tmp_path: Path) -> None:
     database.close()
     with pytest.raises(WaypostError, match="fenced"):
         lanes.apply(taking(0, 1))
+    lanes.close()
+
+
+def test_an_owner_whose_file_was_replaced_by_a_copy_is_told_before_it_writes_elsewhere(tmp_path: Path) -> None:
+    """SQLite only: a data folder that was restored under a courier that slept. Its open file is nobody's any more."""
+    file = tmp_path / "shard-0.db"
+    lanes = SqliteLanes(file, shard=0, shards=1)
+    lanes.apply(taking(0, 3))
+    lanes.check()
+    copy = tmp_path / "copy.db"
+    shutil.copyfile(file, copy)
+    copy.replace(file)
+    with pytest.raises(WaypostError, match="replaced by another"):
+        lanes.check()
+    file.unlink()
+    with pytest.raises(WaypostError, match="fenced"):
+        lanes.check()
     lanes.close()
 
 

@@ -138,3 +138,27 @@ def test_a_courier_that_slept_through_anothers_taking_over_writes_nothing_and_sa
             attempts = [event for event in house.trace(id)["events"] if event["event"] == "attempt"]
             delivered = [event for event in attempts if event["result"] == "delivered"]
             assert len(delivered) == 1, "the sleeper has written what became of a send that was not its own any more"
+
+
+def test_replacing_couriers_with_requests_in_flight_repeats_nothing(tmp_path: Path) -> None:
+    """`waypost restart` hands each shard over by closing and opening it; what is in flight is waited for."""
+    with Sink() as sink:
+        sink.behave = lambda request: Answer(200, 0.4)
+        house = WaypostProcess(tmp_path / "house", CATALOG.format(port=sink.port))
+        _set_couriers(house, 2)
+        with house:
+            before = {name: house.snapshot(name)["pid"] for name in ("courier-0", "courier-1")}
+            with (tmp_path / "restart.log").open("wb") as log:
+                restart = subprocess.Popen(house.command("restart", "--data", str(house.data)), stdout=log, stderr=log)
+            count = 0
+            while restart.poll() is None:
+                _convert(house, 1, f"n{count}")
+                count += 1
+            assert restart.returncode == 0, (tmp_path / "restart.log").read_text()
+            assert all(house.snapshot(name)["pid"] != pid for name, pid in before.items())
+            until(lambda: house.audit()["counts"]["delivered"] == count, "all are delivered")
+            assert house.stop() == 0
+            house.audit()
+    assert count > 20
+    assert len(sink.received) == count, "sent again, though nobody died"
+    assert not any(request.is_repeat for request in sink.received)
