@@ -212,6 +212,7 @@ ERRORS: dict[str, ErrorSpec] = {
     "bad_certificate": ErrorSpec(
         0, False, "a certificate or its key cannot be used", "see the file; what was in force goes on"
     ),
+    "unknown_job": ErrorSpec(0, False, "there is no such job of resends", "see `waypost resend --list`"),
     "unknown_lane": ErrorSpec(0, False, "there is no such partner or lane", "see `waypost lanes`, or the catalog"),
     "bad_lane_word": ErrorSpec(
         0, False, "what the operator's journal asks of a lane cannot be read", "ask again with `waypost lanes`"

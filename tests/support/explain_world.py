@@ -19,7 +19,7 @@ from waypost.engines.sqlite.lanes import SqliteLanes
 from waypost.engines.sqlite.ledger import SqliteLedger
 from waypost.explain.sources import ExplainSources
 from waypost.layout import Layout
-from waypost.model.frames import Click, Impression, OperatorChange, PostbackIn
+from waypost.model.frames import Click, Frame, Impression, OperatorChange, Resend
 from waypost.model.ids import receipt_text
 from waypost.model.wire import encode_frame
 from waypost.ports.sender import SendReport, SendRequest
@@ -97,7 +97,7 @@ class World:
         self._stack.callback(store.close)
         return store
 
-    def put(self, source: str, *frames: Click | PostbackIn | Impression | OperatorChange | bytes) -> None:
+    def put(self, source: str, *frames: Frame | bytes) -> None:
         """One block of a journal, at the clock's time."""
         now = self.clock.now_ms()
         encoded = [frame if isinstance(frame, bytes) else encode_frame(frame) for frame in frames]
@@ -154,6 +154,7 @@ def some_of_everything(world: World) -> dict[str, str]:
     ids = {}
     for half in ("a", "b"):
         world.put("operator", OperatorChange(world.clock.now_ms(), "catalog_activated", "1", half))
+        world.put("operator", Resend(world.clock.now_ms(), f"job-{half}", "begin"))  # it finds nothing to send
         for name in ("plain", "later", "never", "hangs"):
             ids[f"click {name} {half}"] = world.click(f"{name}-{half}", door=int(half == "b"))
             query = f"click_id={ids[f'click {name} {half}']}&goal=install&txn_id=t-{name}-{half}"

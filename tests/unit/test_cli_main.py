@@ -13,7 +13,7 @@ from waypost.cli.main import app, main, show_error
 from waypost.errors import WaypostError
 
 HEAVY = ("duckdb", "litestar", "uvicorn", "pycurl", "uvloop", "cryptography", "rich.live", "structlog")
-LATER = ("resend", "report", "reconcile", "erase", "bench")
+LATER = ("report", "reconcile", "lanes", "erase", "bench")
 
 
 def test_the_version() -> None:
@@ -28,7 +28,7 @@ def test_help_names_what_there_is_and_nothing_that_is_not() -> None:
         words[1] for line in result.stdout.splitlines() if len(words := line.split()) > 1 and line.startswith("│ ")
     ]
     expected = {"run", "demo", "door", "pipeline", "courier", "archivist", "console"}
-    assert expected | {"catalog", "macro", "test", "trace", "audit", "refusals"} <= set(names)
+    assert expected | {"catalog", "macro", "test", "trace", "audit", "refusals", "resend"} <= set(names)
     assert not set(LATER) & set(names)
 
 

@@ -108,6 +108,8 @@ NAMES: dict[tuple[str, str], Callable[[Row], str]] = {
     ("ledger", "state"): lambda row: "state",
     ("ledger", "fired_count"): lambda row: "fired",
     ("ledger", "keyed_count"): lambda row: "keyed",
+    ("ledger", "jobs"): lambda row: "jobs",
+    ("ledger", "jobs_count"): lambda row: "jobs",
     ("ledger", "log_blocks"): _name_of_block,
     ("ledger", "outbox_blocks"): _name_of_block,
     ("ledger", "log_head"): lambda row: "log_head",

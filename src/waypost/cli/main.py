@@ -14,11 +14,11 @@ from waypost.cli import (
     audit,
     catalog,
     demo,
-    lanes,
     macro,
     preset,
     refusals,
     replay,
+    resend,
     restart,
     roles,
     run,
@@ -60,7 +60,7 @@ app.add_typer(testcall.app, name="test", rich_help_panel="Work")
 trace.register(app)
 audit.register(app)
 replay.register(app)
-app.add_typer(lanes.app, name="lanes", rich_help_panel="Answers")
+resend.register(app)
 app.add_typer(refusals.app, name="refusals", rich_help_panel="Answers")
 roles.register(app)
 

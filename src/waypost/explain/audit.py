@@ -12,7 +12,7 @@ from collections.abc import Callable
 from waypost.errors import WaypostError
 from waypost.explain.audit_clicks import audit_clicks, stored_sums
 from waypost.explain.audit_items import ItemAudit
-from waypost.explain.audit_ledger import audit_batches, audit_conversions, audit_outbox, find_cuts
+from waypost.explain.audit_ledger import audit_batches, audit_conversions, audit_jobs, audit_outbox, find_cuts
 from waypost.explain.report import AuditReport, Counts, Problems
 from waypost.explain.sources import LOG, OUTBOX, ExplainSources
 from waypost.explain.standing import Standing, read_journals, reading
@@ -84,6 +84,7 @@ def _compare(sources: ExplainSources, problems: Problems, counts: Counts) -> dic
             audit_batches(sources, standing, problems, counts)
             audit_conversions(sources, sources.ledger, standing, problems, counts)
             audit_outbox(standing, problems)
+            audit_jobs(sources, sources.ledger, standing, problems)
     read_journals(sources, standing, problems)
     _positions_agree(sources, standing, problems)
     audit_clicks(sources, standing, stored, problems)

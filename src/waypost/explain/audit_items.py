@@ -142,20 +142,26 @@ class ItemAudit:
     # --- postbacks -------------------------------------------------------------------------------------
 
     def _postbacks_are_caused(self) -> None:
-        """Each postback that a decision names is in the outbox, and each there was caused by a decision."""
+        """Each postback that a decision names is in the outbox, and each there was caused by a decision, or put there
+        by a job of resends (`audit_ledger.audit_jobs` counts these)."""
         cut, outbox_cut = self._standing.cut, self._standing.outbox_cut
         caused = {postback: one.receipt for one in self._tails.decisions for postback in one.postbacks}
         caused_before_cut = {
             postback: one.receipt for one in self._tails.decisions if one.position < cut for postback in one.postbacks
         }
         outbox = {id: "" for id, _ in self._tails.postbacks.values()}
-        outbox_before_cut = {id: "" for seq, (id, _) in self._tails.postbacks.items() if seq < outbox_cut}
+        resent = self._tails.resent
+        outbox_before_cut = {
+            id: "" for seq, (id, _) in self._tails.postbacks.items() if seq < outbox_cut and seq not in resent
+        }
         left = Items(_CAUSED.format(window="{window} AND " + below(self._log_limit)), caused_before_cut)
         right = Items("SELECT id, '' AS label FROM postbacks WHERE {window}", outbox)
         for id, receipt in unmatched(self._archive, left, right, ID, self._end):
             self._problems.add("outbox", f"postback {id}", f"was caused by call {receipt}, and is not in the outbox")
         left = Items(
-            f"SELECT id, '' AS label FROM postbacks WHERE {{window}} AND {below(self._outbox_limit)}", outbox_before_cut
+            "SELECT id, '' AS label FROM postbacks WHERE {window} AND coalesce(job, '') = ''"
+            f" AND {below(self._outbox_limit)}",
+            outbox_before_cut,
         )
         for id, _ in unmatched(self._archive, left, Items(_CAUSED, caused), ID, self._end):
             self._problems.add("ledger-log", f"postback {id}", "is in the outbox, and no decision caused it")

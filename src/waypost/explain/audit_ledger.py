@@ -175,3 +175,18 @@ def audit_outbox(standing: Standing, problems: Problems) -> None:
         problems.add(
             OUTBOX, f"positions {end} to {standing.outbox_cut - 1}", "were written by batches, and are missing"
         )
+
+
+def audit_jobs(sources: ExplainSources, ledger: Ledger, standing: Standing, problems: Problems) -> None:
+    """Of each job of resends as many postbacks are in the outbox as the ledger says that it put there."""
+    limit = below({OUTBOX: min(standing.archived.get(OUTBOX, 0), standing.outbox_cut)})
+    rows = sources.archive.query(
+        f"SELECT job, count(*) AS n FROM postbacks WHERE coalesce(job, '') <> '' AND {limit} GROUP BY job"
+    )
+    found = Counter({row["job"]: row["n"] for row in rows})
+    found.update(job for position, job in standing.tails.resent.items() if position < standing.outbox_cut)
+    jobs = ledger.jobs()
+    for name in sorted(jobs.keys() | found.keys()):
+        added = jobs[name].added if name in jobs else 0
+        if added != found[name]:
+            problems.add("ledger", f"resend {name}", f"put {added} postbacks into the outbox, {found[name]} are there")

@@ -79,6 +79,7 @@ class Tails:
     batches: list[tuple[int, BatchRecord]] = field(default_factory=list)
     decisions: list[TailDecision] = field(default_factory=list)
     postbacks: dict[int, tuple[str, int]] = field(default_factory=dict)  # → id and lane
+    resent: dict[int, str] = field(default_factory=dict)  # those that a job of resends put there → the job
 
 
 @dataclass
@@ -146,6 +147,8 @@ def _read_ledger_feeds(sources: ExplainSources, standing: Standing, problems: Pr
                     tails.decisions.append(_tail_decision(position, frame))
                 elif isinstance(frame, PostbackOut):
                     tails.postbacks[position] = (frame.id, frame.lane)
+                    if frame.job:
+                        tails.resent[position] = frame.job
 
 
 def _tail_decision(position: int, frame: Decision) -> TailDecision:

@@ -25,6 +25,7 @@ class LaneWord(msgspec.Struct, frozen=True, omit_defaults=True):
     ids: tuple[str, ...] = ()
     from_ms: int = 0
     to_ms: int = 0
+    job: str = ""  # of this job of resends
 
 
 def change_of(kind: str, name: str, word: LaneWord, *, at_ms: int, by: str) -> OperatorChange:

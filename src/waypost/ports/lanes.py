@@ -92,8 +92,9 @@ class LaneControl(msgspec.Struct, frozen=True):
 
 class Chore(msgspec.Struct, frozen=True):
     """Bulk work that an operator asked for, done in small steps: each item of the lane below `until_seq`, in one of
-    `states`, with one of `codes` and `ids` (empty: any), created from `from_ms` up to `to_ms` (0: any), is driven again
-    or dropped. `number` is its place in the operator's journal; `done` counts those that were so far."""
+    `states`, with one of `codes` and `ids` (empty: any), created from `from_ms` up to `to_ms` (0: any), of resend `job`
+    (empty: any), is driven again or dropped. `number` is its place in the operator's journal; `done` counts those that
+    were so far."""
 
     number: int
     kind: str  # `retry` or `drop`
@@ -108,6 +109,7 @@ class Chore(msgspec.Struct, frozen=True):
     from_ms: int = 0
     to_ms: int = 0
     done: int = 0
+    job: str = ""
 
 
 class LaneBatch(msgspec.Struct):
@@ -197,6 +199,9 @@ class Lanes(Protocol):
 
     def items(self) -> Iterator[LaneItem]:
         """All items, in outbox order."""
+
+    def at(self, places: Sequence[int]) -> list[LaneItem]:
+        """The items at these places of the outbox, as far as they stand here."""
 
     def item(self, id: str) -> LaneItem | None:
         """The newest item of that id."""

@@ -468,6 +468,10 @@ class SqliteLanes:
         for row in self._open.execute(f"SELECT {COLUMNS} FROM items ORDER BY seq"):
             yield item_of(row)
 
+    def at(self, places: Sequence[int]) -> list[LaneItem]:
+        """See `ports.lanes.Lanes.at`."""
+        return self._select("seq IN (SELECT value FROM json_each(?)) ORDER BY seq", (_json(list(places)),))
+
     def item(self, id: str) -> LaneItem | None:
         """See `ports.lanes.Lanes.item`. Reads all items: an index would cost every send, and this is asked rarely."""
         row = self._open.execute(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from waypost.engines.sqlite.journal import SqliteJournal
 from waypost.errors import WaypostError
-from waypost.model.frames import OperatorChange
+from waypost.model.frames import Frame
 from waypost.model.wire import encode_frame
 from waypost.ports.clock import Clock
 from waypost.ports.feed import Positions
@@ -29,7 +29,7 @@ class OperatorJournal:
         self._folder, self._settings, self._clock = folder, settings, clock
         self._positions, self._readers = positions, readers
 
-    def append(self, changes: Callable[[int], Sequence[OperatorChange]]) -> int:
+    def append(self, changes: Callable[[int], Sequence[Frame]]) -> int:
         """Appends what is made for the time of the append, as one block; answers its place.
 
         Waits a while for another process that writes. Raises WaypostError: `journal_in_use`, `journal_unavailable`.
