@@ -306,7 +306,7 @@ class Courier:
         batch = self._batch or LaneBatch()
         now_ms = self._clock.now_ms()
         room = self._offline.in_flight_max(self._settings.in_flight_max, now_ms) - len(self._flights)
-        taken = self._take(batch, room - self._schedule.first_attempts(room))
+        taken = self._take(batch, room - self._schedule.first_attempts(room)) if not self._offline.since_ms else 0
         picked = self._schedule.pick(room, now_ms) if room > 0 else []
         if picked:
             at_ms = max(self._clock.now_ms(), self._journal.last_ms)
