@@ -14,7 +14,7 @@ from support.crash import run_and_kill
 from waypost.engines.sqlite.lanes import SqliteLanes
 from waypost.errors import WaypostError
 from waypost.model.frames import Outcome, SendResult
-from waypost.ports.lanes import Chore, ItemState, LaneBatch, LaneControl, LaneItem, Lanes, LaneState, Rank
+from waypost.ports.lanes import Chore, ItemState, LaneBatch, LaneControl, LaneItem, LaneQueue, Lanes, LaneState, Rank
 
 Open = Callable[..., Lanes]
 ENGINES: dict[str, Callable[[Path], Open]] = {
@@ -293,6 +293,20 @@ def _keep_writing(open_lanes: Open, told: int) -> None:
         delivered = [outcome(seq, 1, SendResult.DELIVERED) for seq in range(start, start + 25)]
         lanes.apply(ended(position, *delivered))
         os.write(told, b".")
+
+
+def test_what_waits_is_counted_queue_by_queue(open_lanes: Open) -> None:
+    lanes = open_lanes()
+    resent = msgspec.structs.replace(item(6, 2), rank=Rank.RESEND)
+    delayed = msgspec.structs.replace(item(7, 2), due_ms=9000)
+    lanes.apply(LaneBatch(0, 8, [*(item(seq) for seq in range(6)), resent, delayed], intents=[(0, 1, 1), (1, 1, 1)]))
+    lanes.apply(ended(0, outcome(0, 1, SendResult.RETRY, 5000), outcome(1, 1, SendResult.GIVEN_UP)))
+    assert lanes.queues() == [
+        LaneQueue(1, Rank.LIVE, False, 4, 0, b"frame 2"),
+        LaneQueue(1, Rank.LIVE, True, 1, 5000, b"frame 0"),
+        LaneQueue(2, Rank.LIVE, True, 1, 9000, b"frame 7"),
+        LaneQueue(2, Rank.RESEND, False, 1, 0, b"frame 6"),
+    ]
 
 
 def test_what_is_held_or_dead_stands_until_somebody_decides(open_lanes: Open) -> None:

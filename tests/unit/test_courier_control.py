@@ -5,14 +5,22 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from support.clock import FakeClock
 from support.courier_world import Die, World, fails, settle
+from support.feeds import MemoryFeed, MemoryPositions
 from support.sender import FakeSender, answered
 from waypost.catalog.model import Delivery
-from waypost.model.frames import OperatorChange, Outcome, SendResult
+from waypost.courier.control import Control
+from waypost.courier.policies import Policies
+from waypost.courier.schedule import Schedule
+from waypost.engines.sqlite.lanes import SqliteLanes
+from waypost.model.frames import OperatorChange, Outcome, PostbackOut, SendResult
 from waypost.model.lane_words import DRAIN, DROP, PAUSE, RESUME, RETRY, LaneWord, change_of
 from waypost.model.wire import encode_frame
-from waypost.ports.lanes import ItemState, LaneState
+from waypost.ports.lanes import ItemState, LaneBatch, LaneState
 from waypost.ports.sender import SendRequest
+from waypost.settings import load_settings
+from waypost.telemetry.stats import Stats
 
 DEAD_AND_HELD = (int(ItemState.DEAD), int(ItemState.HELD))
 WITH_QUEUED = (*DEAD_AND_HELD, int(ItemState.QUEUED))
@@ -213,6 +221,54 @@ def test_waiting_postbacks_that_memory_holds_are_not_sent_once_dropped(world: Wo
     settle(courier)
     assert sent(sender) == [0]
     assert world.depth() == (0, 0, 0)
+
+
+def test_what_a_correction_takes_the_place_of_is_not_dropped_too(world: World) -> None:
+    """Both happen in the cycle in which the lane is open again."""
+    world.deliveries[1] = Delivery(ordering="click", corrections=True)
+    courier, sender = world.courier(FakeSender(lambda request: None))
+    ask(world, PAUSE, 1)
+    settle(courier)
+    world.put(1, lane=1)
+    first = world.outbox.frames()[0]
+    assert isinstance(first, PostbackOut)
+    original = msgspec.structs.replace(first, id="a", key="k")
+    correction = msgspec.structs.replace(first, id="b", key="k", corrects="a", created_ms=first.created_ms + 10)
+    world.outbox.put([original, correction])
+    settle(courier)
+    assert world.depth() == (3, 0, 0)
+    ask(world, RESUME, 1)
+    ask(world, DROP, 1, states=WITH_QUEUED, until_seq=3, why="x")
+    settle(courier)
+    ends = {one.seq: one.result for one in outcomes(world, SendResult.SUPERSEDED) + outcomes(world, SendResult.DROPPED)}
+    count = len(outcomes(world, SendResult.SUPERSEDED)) + len(outcomes(world, SendResult.DROPPED))
+    assert count == len(ends)
+    assert ends[1] is SendResult.SUPERSEDED
+    assert world.depth()[0] == 0
+    assert len(ends) + len(sender.sent) == 3
+
+
+def test_each_courier_obeys_what_concerns_its_own_lanes(tmp_path: Path) -> None:
+    words = MemoryFeed("operator")
+    clock = FakeClock()
+    for lane in (1, 2):
+        words.put([change_of(PAUSE, "x", LaneWord(lane), at_ms=1, by="ann")])
+        words.put([change_of(RETRY, "x", LaneWord(lane, states=DEAD_AND_HELD, until_seq=9), at_ms=1, by="ann")])
+    for shard, lane in ((0, 2), (1, 1)):
+        lanes = SqliteLanes(tmp_path / f"shard-{shard}.db", shard=shard, shards=2)
+        settings = load_settings(None, {}).courier
+        policies, positions = Policies(settings), MemoryPositions()
+        schedule = Schedule(lanes, settings, policies.of)
+        control = Control(words, lanes, schedule, policies, positions, f"courier-{shard}", clock, Stats("courier"))
+        control.start()
+        assert control.step() == []
+        lanes.apply(control.fill(LaneBatch()))
+        control.committed()
+        control.publish()
+        assert set(lanes.controls()) == {lane}
+        assert [chore.lane for chore in lanes.chores()] == [lane]
+        assert positions.of("operator") == {f"courier-{shard}": 4}
+        lanes.close()
 
 
 def test_bulk_work_takes_small_steps_and_lanes_take_turns(world: World) -> None:

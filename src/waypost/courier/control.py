@@ -92,6 +92,11 @@ class Control:
         self._position = known or 0
 
     @property
+    def is_at_work(self) -> bool:
+        """Whether the next step may look for items in lanes."""
+        return bool(self._turn)
+
+    @property
     def has_plan(self) -> bool:
         """Whether something is to be committed."""
         return not self._plan.is_empty

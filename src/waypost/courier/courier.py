@@ -244,6 +244,9 @@ class Courier:
     def _obey(self) -> int:
         """Records what has landed, with what operators ask of lanes; answers whether they did ask."""
         control = self._control
+        if self._landed and control.is_at_work:  # what it would find in lanes is superseded, perhaps
+            self._record()
+            self._commit()
         self._landed += control.step()
         self._record()
         if not control.has_plan:
