@@ -285,6 +285,8 @@ class FuzzedDoor:
                 bulk=Bulk(postbacks, notes, stats), commit=commit, answers=answers, stats=stats, settings=self.settings
             ),
         )
+        if not self.knows:
+            routes._clicks.take_plain = lambda shelf, pieces, may_visit: pieces  # type: ignore[method-assign]
         routes.shelf = shelf
         return routes
 
@@ -313,7 +315,7 @@ class FuzzedDoor:
         self.inbox = Inbox()
         self.inbox._log = _Loud()
         self.turns = Turns()
-        self.inbox.start(self.turns, self._routes.take_calls)  # type: ignore[arg-type]
+        self.inbox.start(self.turns, self._routes.take_at_once)  # type: ignore[arg-type]
         self.answers._errors.clear()
 
     def teach(self, requests: list[bytes]) -> None:

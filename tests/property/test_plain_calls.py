@@ -13,6 +13,8 @@ from support.doors import Answer, RunningDoor, running_door
 from waypost.doors.inbox import Piece
 from waypost.doors.protocol import Connection
 from waypost.model.frames import PostbackIn
+from waypost.model.wire import decode_frame
+from waypost.stages.redirect import NO_TARGETS
 
 pairs = st.one_of(
     st.sampled_from(
@@ -116,8 +118,42 @@ def test_a_connection_is_answered_in_its_order_whichever_way_its_requests_go(doo
     taken: list[Any] = []
     desk._commit_plain = lambda shelf, calls: taken.extend(calls)  # type: ignore[method-assign]
     try:
-        left = door.door._routes.take_calls(pieces)
+        left = door.door._routes.take_at_once(pieces)
     finally:
         del desk._commit_plain
     assert left == [pieces[1], pieces[3], pieces[4], pieces[5]]
     assert [(connection, query[-1:]) for connection, _, query, _ in taken] == [(one, b"0"), (two, b"2")]
+
+
+def test_clicks_of_a_turn_are_taken_together_one_of_each_connection(door: RunningDoor) -> None:
+    assert door.get("/c/demo?sub1=a").status == 302  # the link is known from here on
+    shelf = door.door._routes.shelf
+    assert shelf is not None
+    shelf.links[b"broken"] = shelf.links[b"demo"]._replace(targets=NO_TARGETS)
+    connections = [Connection(door.door, f"192.0.2.{nth}") for nth in range(6)]
+    targets = [
+        (0, b"/c/demo?sub1=a"),
+        (1, b"/c/broken?sub1=a"),  # meets an error: answered where it is found again
+        (2, b"/c/demo?mode=json"),
+        (0, b"/c/demo?sub1=b"),
+        (3, b"/c/nobodys"),
+        (1, b"/postback?token=nobodys"),
+        (4, b"/c/demo"),
+        (5, b"/c/demo?sub1=c"),
+    ]
+    connections[4].is_closing = True
+    pieces: list[Piece] = [(connections[nth], b"", (target, {b"host": b"d"}, False)) for nth, target in targets]
+    commit = door.door.commit
+    kept: list[Any] = []
+    commit.add_each = lambda frames, answers, clicks=0: kept.append((frames, answers, clicks))  # type: ignore[method-assign]
+    try:
+        left = door.door._routes.take_at_once(pieces)
+    finally:
+        del commit.add_each
+        del shelf.links[b"broken"]
+    assert [pieces.index(piece) for piece in left] == [1, 2, 3, 4, 5, 6]
+    ((frames, answers, clicks),) = kept
+    assert [decode_frame(frame).query for frame in frames] == [b"sub1=a", b"sub1=c"] and clicks == 2
+    assert [connection for connection, _, _ in answers] == [connections[0], connections[5]]
+    assert all(b"Location: http://127.0.0.1:9000/land?cid=" in answer for _, answer, _ in answers)
+    assert [connection.pending for connection in connections] == [1, 0, 0, 0, 0, 1]

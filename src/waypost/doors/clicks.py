@@ -5,18 +5,20 @@ it durable. Never lets a journal's failure stop a redirect: then the id says tha
 click leads is the catalog's: no parameter of a request names the target's host.
 """
 
+from collections.abc import Callable
 from functools import partial
 from hmac import compare_digest
 from ipaddress import ip_address
 
 import msgspec
 
-from waypost.doors.answers import VISIT_HEADERS, Answers
+from waypost.doors.answers import KEEP, VISIT_HEADERS, Answers
 from waypost.doors.app_page import POLICY, app_page
-from waypost.doors.commit import GroupCommit
+from waypost.doors.commit import Fallback, GroupCommit, Waiting
+from waypost.doors.inbox import Piece
 from waypost.doors.protocol import Connection
 from waypost.doors.shelf import Shelf
-from waypost.doors.touches import REFERRER_BYTES_MAX, USER_AGENT_BYTES_MAX, Touch, Touches, Visitor, visitor_of
+from waypost.doors.touches import REFERRER_BYTES_MAX, USER_AGENT_BYTES_MAX, Ask, Touch, Touches, Visitor, visitor_of
 from waypost.errors import WaypostError
 from waypost.model.frames import Click
 from waypost.stages.deep_links import landing, system_of
@@ -25,6 +27,7 @@ from waypost.stages.redirect import LinkPlan, TargetPlan, query_value
 from waypost.stages.visitor_data import ADDRESS_NAMES, REFERRER_NAMES, USER_AGENT_NAMES
 from waypost.telemetry.stats import Stats
 
+_LINKS = b"/c/"
 JSON, SERVER = "json", "server"
 _MODES = {"json": JSON, "s2s": SERVER}
 # Parameters of a server-to-server click that speak of the visitor; they become facts, and are not stored as they came.
@@ -33,7 +36,7 @@ _UNKEPT = frozenset((b"token", b"mode", *ADDRESS_NAMES, *USER_AGENT_NAMES, *REFE
 _FORMS = ("", "application/x-www-form-urlencoded")
 
 
-class _Ask(msgspec.Struct, gc=False):
+class _How(msgspec.Struct, gc=False):
     """How a click is to be answered."""
 
     mode: int
@@ -53,6 +56,51 @@ class Clicks:
         self._answers = answers
         self._stats = stats
 
+    def take_plain(self, shelf: Shelf, pieces: list[Piece], may_visit: Callable[[str], bool]) -> list[Piece]:
+        """Takes the GETs of known links that are asked for nothing but a redirect: `take` in short, of a turn's clicks
+        together. See `inbox.TakeAtOnce`."""
+        connections: set[Connection] = set()
+        found: list[tuple[int, Connection, Ask]] = []
+        room = self._commit.room
+        links = shelf.links
+        for nth, (connection, _, head) in enumerate(pieces):
+            if connection in connections:
+                continue  # one piece of each a turn: if it is not taken after all, none behind it may be
+            connections.add(connection)
+            if head is None or head[0][:3] != _LINKS or head[2] or connection.in_request or connection.is_closing:
+                continue
+            target, headers, _ = head
+            name, _, query = target[3:].partition(b"?")
+            plan = links.get(name)
+            if plan is None or plan.code or query.find(b"mode=") >= 0 or len(found) >= room:
+                continue
+            address = connection.origin(headers) if connection.is_proxy else connection.peer
+            if may_visit(address):
+                found.append((nth, connection, Ask(plan, name, visitor_of(address, headers, is_head=False), query)))
+        if not found:
+            return pieces
+        taken = self._commit_plain(shelf, found)
+        return [piece for nth, piece in enumerate(pieces) if nth not in taken]
+
+    def _commit_plain(self, shelf: Shelf, found: list[tuple[int, Connection, Ask]]) -> set[int]:
+        """Answers which were taken; the others meet an error, which is answered where it is found again."""
+        taken: set[int] = set()
+        frames: list[bytes] = []
+        answers: list[tuple[Waiting, bytes, Fallback]] = []
+        touches = self._touches.take_all(shelf, [ask for _, _, ask in found])
+        for (nth, connection, ask), touch in zip(found, touches, strict=True):
+            if isinstance(touch, WaypostError):
+                continue
+            how = _How(KEEP, False, False, False, ask.query, ask.visitor.user_agent)
+            response = self._answer(touch.target, touch.click_id, touch.url, touch.facts, how)
+            frames.append(touch.frame)
+            answers.append((connection, response, partial(self._unrecorded, touch, how)))
+            taken.add(nth)
+            connection.wait_beside()
+        if frames:
+            self._commit.add_each(frames, answers, clicks=len(frames))
+        return taken
+
     def take(
         self, connection: Connection, shelf: Shelf, plan: LinkPlan, link: bytes, query: bytes, *, test: bool
     ) -> str:
@@ -67,7 +115,7 @@ class Clicks:
         visitor = visitor_of(connection.address, connection.headers, is_head=is_head)
         touch = self._touches.take(Click, shelf, plan, link, visitor, query, test=test, mode=form)
         self._commit_touch(
-            connection, touch, _Ask(connection.mode, form == JSON, is_head, test, query, visitor.user_agent)
+            connection, touch, _How(connection.mode, form == JSON, is_head, test, query, visitor.user_agent)
         )
         return ""
 
@@ -92,45 +140,45 @@ class Clicks:
             return "bad_visitor"
         touch = self._touches.take(Click, shelf, plan, link, visitor, query, test=test, mode=SERVER, unkept=_UNKEPT)
         is_head = connection.method == b"HEAD"
-        self._commit_touch(connection, touch, _Ask(connection.mode, True, is_head, test, query, visitor.user_agent))
+        self._commit_touch(connection, touch, _How(connection.mode, True, is_head, test, query, visitor.user_agent))
         return ""
 
-    def _commit_touch(self, connection: Connection, touch: Touch, ask: _Ask) -> None:
+    def _commit_touch(self, connection: Connection, touch: Touch, how: _How) -> None:
         if self._commit.is_full:
-            connection.respond(self._unrecorded(touch, ask, ""))
+            connection.respond(self._unrecorded(touch, how, ""))
             return
-        response = self._answer(touch.target, touch.click_id, touch.url, touch.facts, ask)
+        response = self._answer(touch.target, touch.click_id, touch.url, touch.facts, how)
         connection.wait()
-        self._commit.add(connection, touch.frame, response, partial(self._unrecorded, touch, ask), True)
+        self._commit.add(connection, touch.frame, response, partial(self._unrecorded, touch, how), True)
 
-    def _answer(self, target: TargetPlan, click_id: str, url: str, facts: dict[str, str], ask: _Ask) -> bytes:
+    def _answer(self, target: TargetPlan, click_id: str, url: str, facts: dict[str, str], how: _How) -> bytes:
         fallback = ""
         if target.apps is not None:
-            led = landing(target.apps, system_of(ask.user_agent), url, click_id, ask.query, facts)
+            led = landing(target.apps, system_of(how.user_agent), url, click_id, how.query, facts)
             url, fallback = led
-        if ask.wants_json:
+        if how.wants_json:
             content = {"click_id": click_id, "url": url} | ({"fallback": fallback} if fallback else {})
-            return self._answers.json(content, ask.mode, is_head=ask.is_head)
+            return self._answers.json(content, how.mode, is_head=how.is_head)
         if not url:
-            return self._answers.blank[ask.mode]
+            return self._answers.blank[how.mode]
         if fallback:
             headers = VISIT_HEADERS[target.hides_referrer] + POLICY
             page = app_page(url, fallback)
-            return self._answers.document(page, "text/html", ask.mode, headers=headers, is_head=ask.is_head)
+            return self._answers.document(page, "text/html", how.mode, headers=headers, is_head=how.is_head)
         return b"%b%b\r\n\r\n" % (
-            self._answers.moved[target.status, target.hides_referrer][ask.mode],
+            self._answers.moved[target.status, target.hides_referrer][how.mode],
             url.encode("ascii"),
         )
 
-    def _unrecorded(self, touch: Touch, ask: _Ask, _code: str) -> bytes:
+    def _unrecorded(self, touch: Touch, how: _How, _code: str) -> bytes:
         """The same answer under a new id that says that no store knows it."""
         self._stats.values["door_clicks"] += 1
         self._stats.values["door_clicks_unrecorded"] += 1
         try:
-            click_id, url = self._touches.unrecorded(touch, ask.query, test=ask.test)
-            return self._answer(touch.target, click_id, url, touch.facts, ask)
+            click_id, url = self._touches.unrecorded(touch, how.query, test=how.test)
+            return self._answer(touch.target, click_id, url, touch.facts, how)
         except WaypostError as error:
-            return self._answers.error("bad_target", ask.mode, is_head=ask.is_head, detail=error.detail)
+            return self._answers.error("bad_target", how.mode, is_head=how.is_head, detail=error.detail)
 
 
 def _stated_visitor(values: dict[str, str]) -> Visitor | None:

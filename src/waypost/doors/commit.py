@@ -167,12 +167,15 @@ class GroupCommit:
         if not self._is_busy:
             self._begin_soon()
 
-    def add_calls(self, frames: Sequence[bytes], answers: Sequence[tuple[Waiting, bytes, Fallback]]) -> None:
-        """`add` for many calls, each with a frame and an answer of its own."""
+    def add_each(
+        self, frames: Sequence[bytes], answers: Sequence[tuple[Waiting, bytes, Fallback]], clicks: int = 0
+    ) -> None:
+        """`add` for many, each with a frame and an answer of its own; so many of them are clicks."""
         batch = self._open
         if not batch.answers:
             batch.waits_since_ms = self._clock.monotonic_ms()
         batch.answers += answers
+        batch.clicks += clicks
         self._add_frames(frames)
 
     def add_many(self, waiting: Waiting, frames: Sequence[bytes], response: bytes, fallback: Fallback) -> None:

@@ -204,7 +204,7 @@ class Door:
             for name in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(name, self._stopping.set)
         self.commit.start(loop)
-        self.inbox.start(loop, self._routes.take_calls)
+        self.inbox.start(loop, self._routes.take_at_once)
         self._refusals.start()
         await self._look_for_catalog()
         await self._look_around()

@@ -47,6 +47,14 @@ class DoorTime:
         self._click = seq + 1
         return self.ms, seq
 
+    def clicks(self, count: int) -> list[tuple[int, int]]:
+        """(ms, sequence) of new clicks that are all there already, by one look at the clock."""
+        ms, first = self.next_click()
+        if first + count > CLICK_SEQUENCE_MAX:
+            return [(ms, first), *(self.next_click() for _ in range(count - 1))]
+        self._click = first + count
+        return [(ms, seq) for seq in range(first, first + count)]
+
     def next_receipt(self) -> int:
         """A new receipt's number (model/ids.py `receipt_number`, written out: this is the hottest line of a door)."""
         now_us = self._now_us()

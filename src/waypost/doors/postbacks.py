@@ -108,8 +108,9 @@ class Postbacks:
             for (connection, caller, _, _), receipt in zip(calls, receipts, strict=True)
         ]
         for connection, _, _, _ in calls:
-            connection.wait_for_call()
-        self._commit.add_calls(frames, answers)
+            connection.is_known = True
+            connection.wait_beside()
+        self._commit.add_each(frames, answers)
 
     def take(
         self, connection: Connection, shelf: Shelf, path: bytes, path_token: bytes, query: bytes, *, test: bool

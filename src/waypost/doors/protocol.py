@@ -379,9 +379,8 @@ class Connection(asyncio.Protocol):
         told = headers.get(self._owner.proxies.header)
         return self.peer if told is None else self._owner.proxies.origin(self.peer, told)
 
-    def wait_for_call(self) -> None:
-        """`wait`, of a call that did not pass through this connection's fields and had a right token."""
-        self.is_known = True
+    def wait_beside(self) -> None:
+        """`wait`, of a request that did not pass through this connection's fields."""
         self.began_ms = self._owner.tick_ms
         self.pending += 1
         if self.pending == PIPELINED_MAX:

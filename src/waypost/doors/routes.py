@@ -114,12 +114,16 @@ class Routes:
         elif not self._own_file(connection, path, query):
             self._other(connection, path, query)
 
-    def take_calls(self, pieces: list[Piece]) -> list[Piece]:
-        """Takes the plain calls among what came in a turn; see `inbox.TakeAtOnce`."""
+    def take_at_once(self, pieces: list[Piece]) -> list[Piece]:
+        """Takes the plain calls and clicks among what came in a turn; see `inbox.TakeAtOnce`."""
         shelf = self.shelf
         if shelf is None or shelf.hosts.has_inactive:
             return pieces
-        return self._postbacks.take_plain(shelf, pieces)
+        left = self._postbacks.take_plain(shelf, pieces)
+        return self._clicks.take_plain(shelf, left, self._may_visit) if left else left
+
+    def _may_visit(self, address: str) -> bool:
+        return not self._limits.visit(address, self._now_ms())
 
     def is_known_sender(self, connection: Connection) -> bool:
         """Whether a token in path, header or query is right; a signature is no proof before the body is there."""

@@ -9,13 +9,14 @@ the visitor on this link within the window), `returning` (it saw the visitor tod
 and bots (fact `bot`); what is recorded is recorded whole.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
 from waypost.doors.door_time import DoorTime
 from waypost.doors.recent import RecentVisitors
 from waypost.doors.shelf import Shelf
+from waypost.errors import WaypostError
 from waypost.model.frames import Click, Impression
 from waypost.model.ids import FLAG_TEST, FLAG_UNRECORDED, ClickIdCodec
 from waypost.model.wire import encode_frame
@@ -23,6 +24,7 @@ from waypost.ports.board import NEVER_MS, Board
 from waypost.ports.visitor_keys import VisitorKeys
 from waypost.ports.visitors import Visitors
 from waypost.stages.redirect import LinkPlan, TargetPlan, choose_target, target_url
+from waypost.stages.rotation import Skipped
 from waypost.stages.targeting import Visit
 from waypost.stages.visitor_data import (
     UserHash,
@@ -69,6 +71,19 @@ class Touch(msgspec.Struct, gc=False):
     url: str
     frame: bytes
     facts: dict[str, str]
+
+
+class Ask(msgspec.Struct, gc=False):
+    """One touch that is asked for: of `link`, whose plan leads somewhere. `unkept` are parameters not to be stored."""
+
+    plan: LinkPlan
+    link: bytes
+    visitor: Visitor
+    query: bytes
+    kind: type[Click] | type[Impression] = Click
+    test: bool = False
+    mode: str = ""
+    unkept: frozenset[bytes] = frozenset()
 
 
 def visitor_of(address: str, headers: Mapping[bytes, bytes], *, is_head: bool) -> Visitor:
@@ -135,55 +150,92 @@ class Touches:
 
         Raises WaypostError: `bad_target` if the target's URL does not render, `link_inactive` if nothing takes it.
         """
-        ms, seq = self._time.next_click()
-        address, user_agent, looks_ahead = visitor.address, visitor.user_agent, visitor.looks_ahead
-        facts = self._visitors.facts(address, user_agent, visitor.languages) if self._visitors is not None else {}
+        (touch,) = self.take_all(shelf, [Ask(plan, link, visitor, query, kind, test, mode, unkept)])
+        if isinstance(touch, WaypostError):
+            raise touch
+        return touch
+
+    def take_all(self, shelf: Shelf, asks: Sequence[Ask]) -> list[Touch | WaypostError]:
+        """A touch for each, or what `take` would raise; kind by kind, which is cheaper than one after the other."""
+        times = self._time.clicks(len(asks))
+        ms = times[0][0]
         key = self._keys.of(ms)
         if key != self._users.key:
             self._users = UserHash(key)
-        user = self._users.of(address, user_agent)
-        returning = self._recent.has_seen(user)
         if ms >= self._exhausted_until_ms:
             self._read_board(ms)
-        visit = Visit(ms, address, facts, query, returning, plan.click_names)
-        target, skipped = choose_target(plan, visit, seq, user_agent=user_agent, exhausted=self._exhausted)
-        if skipped:
-            self._count_skips(plan, target)
-        flags = FLAG_TEST if test else 0
-        click_id = self._encode(ms, self._time.door, seq, target.route, flags)
-        url = target_url(target, click_id, query, facts)
+        visitors = [ask.visitor for ask in asks]
+        find, user_of = self._visitors, self._users.of
+        facts = [find.facts(one.address, one.user_agent, one.languages) if find is not None else {} for one in visitors]
+        users = [user_of(one.address, one.user_agent) for one in visitors]
+        marks = [self._marks(ask, user, ms) for ask, user in zip(asks, users, strict=True)]
+        places = [
+            self._place(ask, time, known, returning)
+            for ask, time, known, (_, returning) in zip(asks, times, facts, marks, strict=True)
+        ]
+        privacy, version, door = shelf.privacy, shelf.version, self._time.door
+        touches: list[Touch | WaypostError] = []
+        for ask, (ms, seq), known, user, (mark, _), place in zip(asks, times, facts, users, marks, places, strict=True):
+            if isinstance(place, WaypostError):
+                touches.append(place)
+                continue
+            target, click_id, url, skipped = place
+            visitor, query = ask.visitor, ask.query
+            if ask.unkept or has_visitor_data(query):
+                query = kept_query(query, privacy, key, without=ask.unkept)
+            frame = encode_frame(
+                ask.kind(
+                    ms,
+                    door,
+                    seq,
+                    target.route,
+                    FLAG_TEST if ask.test else 0,
+                    target.partition,
+                    version,
+                    query,
+                    self._address(visitor.address, privacy.ip, key),
+                    kept_user_agent(visitor.user_agent, privacy.user_agent, known),
+                    kept_referrer(visitor.referrer, privacy.referrer),
+                    ask.mode,
+                    kept_facts(known, privacy),
+                    skipped,
+                    user,
+                    mark,
+                )
+            )
+            touches.append(Touch(target, click_id, url, frame, known))
+        return touches
+
+    def _marks(self, ask: Ask, user: bytes, ms: int) -> tuple[tuple[str, ...], bool]:
+        """The marks of a touch, and whether its visitor was here before; he is noted."""
+        recent = self._recent
+        returning = recent.has_seen(user)
+        looks_ahead = ask.visitor.looks_ahead
         duplicate = False
-        if not test and not looks_ahead:  # the visit that was looked ahead for is no duplicate of the look
-            place = link if kind is Click else b"i" + link
-            duplicate = self._recent.note(user, place, ms, is_new=not returning)
+        if not ask.test and not looks_ahead:  # the visit that was looked ahead for is no duplicate of the look
+            link = ask.link if ask.kind is Click else b"i" + ask.link
+            duplicate = recent.note(user, link, ms, is_new=not returning)
             if duplicate:
                 self._stats.values["door_clicks_duplicate"] += 1
         elif looks_ahead:
             self._stats.values["door_clicks_prefetch"] += 1
-        privacy = shelf.privacy
-        if unkept or has_visitor_data(query):
-            query = kept_query(query, privacy, key, without=unkept)
-        frame = encode_frame(
-            kind(
-                ms,
-                self._time.door,
-                seq,
-                target.route,
-                flags,
-                target.partition,
-                shelf.version,
-                query,
-                self._address(address, privacy.ip, key),
-                kept_user_agent(user_agent, privacy.user_agent, facts),
-                kept_referrer(visitor.referrer, privacy.referrer),
-                mode,
-                kept_facts(facts, privacy),
-                skipped,
-                user,
-                MARKS[looks_ahead, duplicate, returning],
-            )
-        )
-        return Touch(target, click_id, url, frame, facts)
+        return MARKS[looks_ahead, duplicate, returning], returning
+
+    def _place(
+        self, ask: Ask, time: tuple[int, int], facts: dict[str, str], returning: bool
+    ) -> tuple[TargetPlan, str, str, Skipped] | WaypostError:
+        """Where a touch leads: target, id, address, and who could not take it."""
+        ms, seq = time
+        plan, visitor, query = ask.plan, ask.visitor, ask.query
+        visit = Visit(ms, visitor.address, facts, query, returning, plan.click_names)
+        try:
+            target, skipped = choose_target(plan, visit, seq, user_agent=visitor.user_agent, exhausted=self._exhausted)
+            if skipped:
+                self._count_skips(plan, target)
+            click_id = self._encode(ms, self._time.door, seq, target.route, FLAG_TEST if ask.test else 0)
+            return target, click_id, target_url(target, click_id, query, facts), skipped
+        except WaypostError as error:
+            return error
 
     def unrecorded(self, touch: Touch, query: bytes, *, test: bool) -> tuple[str, str]:
         """A new id, which says that no store knows it, and the address with it. Raises WaypostError."""
