@@ -35,6 +35,7 @@ class HeldSink:
 
     def __init__(self) -> None:
         self.got: list[Got] = []
+        self.answered = 0  # requests that were answered whole
         self.held = 0  # requests that stood still at a stage so far
         self.stage = Stage.NEVER
         self._go = threading.Event()
@@ -126,6 +127,8 @@ class HeldSink:
                 sent = length
                 self._hold(stage)
         connection.sendall(ANSWER[sent:])
+        with self._lock:
+            self.answered += 1
 
     def _hold(self, stage: Stage) -> None:
         if self.stage is stage:
