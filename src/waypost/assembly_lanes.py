@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from waypost.layout import Layout
 from waypost.ports.clock import Clock
 from waypost.settings import Settings
+from waypost.telemetry.log import logger
 from waypost.telemetry.stats import Stats
 
 if TYPE_CHECKING:
@@ -67,7 +68,10 @@ def deal_lanes(layout: Layout, settings: Settings, clock: Clock, stats: Stats) -
             until = max(settling.outbox_position for settling in settlings)
             for settling in settlings:
                 settling.run(until)
+            began_ms, before = clock.monotonic_ms(), deal.shards
             deal = deal_anew(layout.lanes, deal, wanted)
+        took_ms = round(clock.monotonic_ms() - began_ms)
+        logger("supervisor").info("lanes_dealt_anew", couriers=wanted, before=before, deal=deal.number, took_ms=took_ms)
     clear_other_deals(layout.lanes, deal)
     positions, readers = FilePositions(layout.positions), courier_readers(deal.shards)
     for reader in positions.readers():

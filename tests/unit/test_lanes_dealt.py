@@ -1,5 +1,6 @@
 """Lanes dealt to another number of couriers: real shards in SQLite, killed anywhere; couriers around them in memory."""
 
+import errno
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -192,6 +193,27 @@ def test_a_kill_at_any_point_leaves_the_old_deal_or_the_new_one_whole(tmp_path: 
         shards = [shard_of(tmp_path, deal, number) for number in range(3)]
         assert deal_anew(tmp_path, deal, 2) == Deal(1, 2)  # over what was half made, if it was not cleared
         closed(shards)
+
+
+def test_a_disk_that_is_full_leaves_the_old_deal_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = filled(tmp_path, Deal(0, 2))
+    before = everything(tmp_path)
+    sync, calls = lanes_deal.sync_path, iter(range(9))
+
+    def full(path: Path) -> None:
+        if next(calls) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lanes_deal, "sync_path", full)
+        with pytest.raises(WaypostError, match="data_unwritable"):
+            deal_anew(tmp_path, Deal(0, 2), 3)
+    assert current_deal(tmp_path) == Deal(0, 2) and everything(tmp_path) == before
+    shards[0].apply(LaneBatch(60, 61))  # and whoever has the shards goes on
+    shards[1].apply(LaneBatch(60, 61))
+    assert deal_anew(tmp_path, Deal(0, 2), 3) == Deal(1, 3)
+    closed(shards)
 
 
 def test_a_kill_while_the_old_deal_is_cleared(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def new_item(seq: int, post: PostbackOut, raw: bytes, now_ms: int) -> LaneItem:
     what is live."""
     due_ms = post.due_ms if post.due_ms > now_ms else 0
     rank, key = (_RESEND, "") if post.job else (_LIVE, post.key)
-    return LaneItem(seq, post.lane, post.id, _QUEUED, 0, due_ms, 0, raw, rank=rank, key=key)
+    return LaneItem(seq, post.lane, post.id, _QUEUED, 0, due_ms, 0, raw, False, rank, key)
 
 
 def _split(block: Block) -> list[bytes]:
