@@ -23,7 +23,7 @@ from waypost.engines.local.clock import SystemClock
 from waypost.errors import WaypostError
 from waypost.layout import Layout
 from waypost.settings import Settings, load_settings
-from waypost.telemetry.stats import Stats, read_snapshots
+from waypost.telemetry.stats import Stats
 
 if TYPE_CHECKING:
     from waypost.catalog.additions import NewEntry
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from waypost.courier.courier import Courier
     from waypost.doors.door import Door
     from waypost.engines.sqlite.catalog import AppliedCatalog, SqliteCatalogStore
-    from waypost.explain.lanes import LaneSources
     from waypost.explain.sources import ExplainSources
     from waypost.model.frames import Frame
+    from waypost.ports.clock import Clock
     from waypost.ports.recording import RecordingInfo
     from waypost.ports.visitors import Visitors
     from waypost.runtime.archivist import Archivist
@@ -202,7 +202,7 @@ def _journal_activation(version: int, layout: Layout, settings: Settings, clock:
 
 
 def journal_changes(
-    changes: Callable[[int], Sequence[Frame]], layout: Layout, settings: Settings, clock: SystemClock | None = None
+    changes: Callable[[int], Sequence[Frame]], layout: Layout, settings: Settings, clock: Clock | None = None
 ) -> int:
     """Tells what an operator did to all who must know; see `engines.sqlite.operator`."""
     from waypost.engines.local.positions import FilePositions
@@ -386,28 +386,6 @@ def open_explain_sources(data: Path, settings: Settings) -> ExplainSources:
         ring=load_key_ring(layout),
         positions=FilePositions(layout.positions),
     )
-
-
-@contextmanager
-def open_lane_sources(data: Path, settings: Settings) -> Iterator[LaneSources]:
-    """The lanes of a data folder, read-only, and what is needed to name and show them. Raises `data_missing`."""
-    from waypost.engines.sqlite.ledger import OUTBOX, SqliteFeedOfLedger
-    from waypost.explain.lanes import LaneSources
-
-    layout = existing_data_folder(data)
-    catalogs = open_catalogs(layout, settings)
-    version = catalogs.current()
-    with ExitStack() as stack:
-        outbox_end = 0
-        if layout.ledger.exists():
-            outbox_end = stack.enter_context(closing(SqliteFeedOfLedger(layout.ledger, OUTBOX))).head().end
-        yield LaneSources(
-            shards=[stack.enter_context(closing(lanes)) for lanes in open_lanes(layout, settings)],
-            view=stack.enter_context(closing(catalogs.open(version))) if version else None,
-            outbox_end=outbox_end,
-            snapshots=read_snapshots(layout.run),
-            clock=SystemClock(),
-        )
 
 
 def _unless_missing(open_store: Callable[[], _Store]) -> _Store | None:

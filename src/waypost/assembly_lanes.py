@@ -6,19 +6,21 @@ closes them; runs no role.
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING
 
 from waypost.layout import Layout
 from waypost.ports.clock import Clock
 from waypost.settings import Settings
 from waypost.telemetry.log import logger
-from waypost.telemetry.stats import Stats
+from waypost.telemetry.stats import Stats, read_snapshots
 
 if TYPE_CHECKING:
     from waypost.courier.settling import Settling
     from waypost.engines.sqlite.lanes import SqliteLanes
     from waypost.engines.sqlite.lanes_deal import Deal
+    from waypost.explain.lanes import LaneSources
 
 
 def deal_in_force(layout: Layout, settings: Settings) -> Deal:
@@ -44,6 +46,34 @@ def open_lanes(layout: Layout, settings: Settings) -> list[SqliteLanes]:
         for shard, file in enumerate(files)
         if file.exists()
     ]
+
+
+@contextmanager
+def open_lane_sources(layout: Layout, settings: Settings, clock: Clock) -> Iterator[LaneSources]:
+    """The lanes of a data folder, read-only, and what is needed to name and show them."""
+    from waypost.engines.sqlite.catalog import SqliteCatalogStore
+    from waypost.engines.sqlite.ledger import OUTBOX, SqliteFeedOfLedger
+    from waypost.explain.lanes import LaneSources
+
+    catalogs = SqliteCatalogStore(layout.catalog, cache_items_max=settings.door.catalog_cache_items_max)
+    version = catalogs.current()
+    with ExitStack() as stack:
+        outbox_end = 0
+        if layout.ledger.exists():
+            outbox_end = stack.enter_context(closing(SqliteFeedOfLedger(layout.ledger, OUTBOX))).head().end
+        yield LaneSources(
+            shards=[stack.enter_context(closing(shard)) for shard in open_lanes(layout, settings)],
+            view=stack.enter_context(closing(catalogs.open(version))) if version else None,
+            outbox_end=outbox_end,
+            snapshots=[one for one in read_snapshots(layout.run) if _is_courier_at_work(layout, str(one["role"]))],
+            clock=clock,
+        )
+
+
+def _is_courier_at_work(layout: Layout, role: str) -> bool:
+    from waypost.engines.local.keyring import lock_holder
+
+    return role.startswith("courier") and bool(lock_holder(layout.run / f"{role}.lock"))
 
 
 def deal_lanes(layout: Layout, settings: Settings, clock: Clock, stats: Stats) -> None:

@@ -116,6 +116,7 @@ class CourierSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     http2_streams_max: int
     authorities_file: str
     user_agent_comment: str
+    egress_addresses: tuple[str, ...]
     retry_after_max_ms: int
     breaker_share: float
     breaker_calls: int
@@ -278,6 +279,11 @@ def _check_courier(settings: CourierSettings, place: str) -> None:
             is_fine = False
         if not is_fine:
             raise WaypostError("bad_settings", f"{server!r} is no address of a server", place=f"{place} dns_servers")
+    for network in settings.egress_addresses:
+        try:
+            ip_network(network)
+        except ValueError as error:
+            raise WaypostError("bad_settings", str(error), place=f"{place} egress_addresses") from error
     if settings.dns_ttl_max_ms < settings.dns_ttl_min_ms:
         raise WaypostError("bad_settings", "must not be below dns_ttl_min_ms", place=f"{place} dns_ttl_max_ms")
     comment = settings.user_agent_comment

@@ -240,7 +240,7 @@ class FuzzedDoor:
     def __init__(self, *, knows: bool, shelf: Shelf, small: bool = False) -> None:
         bounds = SMALL if small else {}
         found = load_settings(environment={}).door
-        named = {"proxies": ("198.51.100.0/24", "2001:db8::/32"), "address_refused_per_s": 0}
+        named = {"proxies": ("198.51.100.0/24", "2001:db8::/32"), "address_refused_per_s": 0, "address_clicks_per_s": 0}
         self.settings = msgspec.structs.replace(found, **named, **bounds)
         self.answers = Answers(1, NOW_MS / 1000)
         self.commit: Any = HeldCommit(self)

@@ -13,7 +13,7 @@ from waypost.cli.main import app, main, show_error
 from waypost.errors import WaypostError
 
 HEAVY = ("duckdb", "litestar", "uvicorn", "pycurl", "uvloop", "cryptography", "rich.live", "structlog")
-LATER = ("report", "reconcile", "lanes", "erase", "bench")
+LATER = ("report", "reconcile", "erase", "bench")
 
 
 def test_the_version() -> None:

@@ -152,6 +152,25 @@ def test_410_pauses_the_lane_and_the_dead_letter_can_be_driven_again(world: Worl
     assert dict(again.headers)["Waypost-Repeat"] == "1"
 
 
+def test_a_410_that_only_the_journal_has_pauses_the_lane_at_the_next_start(world: World) -> None:
+    courier, _ = world.courier(FakeSender(fails(410)))
+    world.put(1, lane=1)
+    courier.step()
+
+    def dies(*_: object) -> None:
+        raise Die
+
+    courier._lanes.apply = dies  # type: ignore[method-assign]
+    with pytest.raises(Die):
+        settle(courier)
+    assert state(world, 1) is LaneState.OPEN
+    world.put(2, lane=1)
+    courier, sender = world.courier()
+    settle(courier)
+    assert (sent(sender), state(world, 1), world.depth()) == ([], LaneState.PAUSED, (2, 0, 1))
+    assert world.stats.values["courier_lanes_gone"] == 1
+
+
 def test_dead_letters_are_driven_again_by_code_id_and_time(world: World) -> None:
     sender = FakeSender(fails(500))
     courier, _ = world.courier(sender)

@@ -1,6 +1,5 @@
 """How a lane's requests leave: proxy, source address, ports, TLS, first byte; and what lanes never share."""
 
-import base64
 import contextlib
 import socket
 import ssl
@@ -15,6 +14,7 @@ import pytest
 from support.certificates import Authority
 from support.name_server import NameServer
 from support.partners import CLOSING, OK, get, send, serving
+from support.proxy_server import ProxyServer, proxying
 from waypost.courier.curl import CurlSender
 from waypost.courier.guard import AddressGuard
 from waypost.courier.slot import proxy_of
@@ -40,74 +40,6 @@ def sender(request: pytest.FixtureRequest, settings: CourierSettings) -> Iterato
     sender = CurlSender(settings, AddressGuard(["127.0.0.0/8"], []), use_epoll=request.param)
     yield sender
     sender.close()
-
-
-class ProxyServer:
-    """An HTTP proxy that makes tunnels; `answer` says what it says instead."""
-
-    def __init__(self, answer: bytes = b"", credentials: str = "") -> None:
-        self.heads: list[bytes] = []
-        self._answer, self._credentials = answer, credentials
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._open: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                opened, _ = self._listener.accept()
-            except OSError:
-                return
-            self._open.append(opened)
-            threading.Thread(target=self._serve, args=(opened,), daemon=True).start()
-
-    def _serve(self, opened: socket.socket) -> None:
-        with contextlib.suppress(OSError), opened:
-            head = b""
-            while b"\r\n\r\n" not in head:
-                piece = opened.recv(65_536)
-                if not piece:
-                    return
-                head += piece
-            self.heads.append(head)
-            wanted = b"Proxy-Authorization: Basic " + base64.b64encode(self._credentials.encode())
-            if self._answer or (self._credentials and wanted not in head):
-                refused = b"HTTP/1.1 407 Who are you\r\nContent-Length: 9\r\n\r\nno secret"
-                opened.sendall(self._answer or refused)
-                return
-            host, _, port = head.split(b" ")[1].decode().rpartition(":")
-            with socket.create_connection((host.strip("[]"), int(port))) as beyond:
-                opened.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
-                back = threading.Thread(target=_pump, args=(beyond, opened), daemon=True)
-                back.start()
-                _pump(opened, beyond)
-                back.join(10)
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for opened in self._open:
-            with contextlib.suppress(OSError):
-                opened.shutdown(socket.SHUT_RDWR)
-
-
-def _pump(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while piece := source.recv(65_536):
-            target.sendall(piece)
-    with contextlib.suppress(OSError):
-        target.shutdown(socket.SHUT_WR)
-
-
-@contextlib.contextmanager
-def proxying(answer: bytes = b"", credentials: str = "") -> Iterator[ProxyServer]:
-    proxy = ProxyServer(answer, credentials)
-    try:
-        yield proxy
-    finally:
-        proxy.close()
 
 
 def by(proxy: ProxyServer, user: str = "", host: str = "proxy.example") -> Egress:

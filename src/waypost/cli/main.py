@@ -14,6 +14,7 @@ from waypost.cli import (
     audit,
     catalog,
     demo,
+    lanes,
     macro,
     preset,
     refusals,
@@ -61,6 +62,7 @@ trace.register(app)
 audit.register(app)
 replay.register(app)
 resend.register(app)
+app.add_typer(lanes.app, name="lanes", rich_help_panel="Answers")
 app.add_typer(refusals.app, name="refusals", rich_help_panel="Answers")
 roles.register(app)
 

@@ -15,6 +15,7 @@ from waypost.console.status import LaneStatus, RoleStatus, Status
 
 REFRESH_S = 2
 _LANES_SHOWN_MAX = 50
+_LANE_WORDS = ("state", "why", "breaker", "held_by", "held_until_ms", "rate_per_s")
 
 # (metric, title, what the total counts)
 _CURVES = (
@@ -56,7 +57,8 @@ _LISTS = (
             ("courier_retries", "attempts to be repeated"),
             ("courier_given_up", "given up"),
             ("courier_dead", "dead letters"),
-            ("courier_held", "held for a human"),
+            ("courier_held", "held until you decide"),
+            ("courier_lanes_paused", "lanes paused"),
             ("courier_latency_p50_ms", "latency p50, ms"),
             ("courier_latency_p99_ms", "latency p99, ms"),
         ],
@@ -162,14 +164,24 @@ def _list(status: Status, title: str, entries: Sequence[tuple[str, str]]) -> str
 def _lanes(lanes: Sequence[LaneStatus]) -> str:
     if not lanes:
         return "<p>No lane has work.</p>"
-    columns = list(dict.fromkeys(name for lane in lanes for name in lane.values))
-    head = "<th>lane" + "".join(f"<th class=number>{escape(name.replace('_', ' '))}" for name in columns)
+    lanes = sorted(lanes, key=lambda lane: "state" not in lane.values)  # those that wait for a human first
+    columns = list(dict.fromkeys(name for lane in lanes for name in lane.values if name not in _LANE_WORDS))
+    head = "<th>lane<th>state" + "".join(f"<th class=number>{escape(name.replace('_', ' '))}" for name in columns)
     rows = "".join(
-        f"<tr><td>{escape(lane.name)}" + "".join(f"<td class=number>{_cell(lane.values.get(name))}" for name in columns)
+        f"<tr><td>{escape(lane.name)}<td>{_lane_state(lane)}"
+        + "".join(f"<td class=number>{_cell(lane.values.get(name))}" for name in columns)
         for lane in lanes[:_LANES_SHOWN_MAX]
     )
     more = f"<p>and {len(lanes) - _LANES_SHOWN_MAX} more</p>" if len(lanes) > _LANES_SHOWN_MAX else ""
     return f"<table><tr>{head}</tr>{rows}</table>{more}"
+
+
+def _lane_state(lane: LaneStatus) -> str:
+    """What an operator, a partner or the lane itself has made of it; nothing where it is open."""
+    values = lane.values
+    breaker = values.get("breaker", "closed")
+    state = values.get("state") or (f"breaker {breaker}" if breaker != "closed" else values.get("held_by"))
+    return f"{_pill(str(state), 'wait')} {escape(str(values.get('why', '')))}" if state else ""
 
 
 def _cell(value: object) -> str:

@@ -31,15 +31,22 @@ from waypost.telemetry.stats import Stats
 
 OPERATOR = "operator"  # the journal's name
 BY_COURIER = "courier"
+GONE = 410
 _POLL_MS = 200  # between two looks at the journal
 _DRAIN_POLL_MS = 1000  # … and at lanes that drain
 _STEP_ITEMS_MAX = 500  # of bulk work, a cycle: other lanes go on in between
 _WORDS_FRAMES_MAX = 2000
+_SHOWN_MAX = 200
 _FAR = 1 << 60
 _KINDS_OF_CHORES = {RETRY: "retry", DROP: "drop"}
 _RESULTS = {"retry": SendResult.REDRIVEN, "drop": SendResult.DROPPED}
 
 _log = logger("courier")
+
+
+def paused_by_410(lane: int, url: str, now_ms: int) -> LaneControl:
+    """The lane whose partner answered so at that address."""
+    return LaneControl(lane, LaneState.PAUSED, f"{urlsplit(url).hostname or ''} answered {GONE}", BY_COURIER, now_ms)
 
 
 class _Plan:
@@ -155,14 +162,12 @@ class Control:
         for chore, items in plan.handled:
             self._tell_schedule(chore, items)
 
-    def gone(self, lane: int, url: str, status: int, now_ms: int) -> None:
+    def gone(self, lane: int, url: str, now_ms: int) -> None:
         """A partner said that what is called is gone for good: its lane waits for a human from now on."""
         held = self._gone.get(lane) or self._controls.get(lane)
         if held is not None and held.state is LaneState.PAUSED:
             return
-        host = urlsplit(url).hostname or ""
-        control = LaneControl(lane, LaneState.PAUSED, f"{host} answered {status}", BY_COURIER, now_ms)
-        self._gone[lane] = control
+        control = self._gone[lane] = paused_by_410(lane, url, now_ms)
         self._schedule.set_control(control)
         self._stats.add("courier_lanes_gone")
         _log.error("lane_paused", lane=self._policies.of(lane).name, why=control.why)
@@ -172,8 +177,13 @@ class Control:
         return self._gone.get(lane) or self._controls.get(lane)
 
     def show(self) -> None:
-        """Gauges."""
-        self._stats.set("courier_lanes_paused", len(self._controls.keys() | self._gone.keys()))
+        """Gauges, and beside what is shown of lanes, what was made of them."""
+        controls = {**self._controls, **self._gone}
+        self._stats.set("courier_lanes_paused", len(controls))
+        shown = self._stats.details["lanes"]
+        for lane, control in list(controls.items())[:_SHOWN_MAX]:
+            by = f"by {control.by}" + (f": {control.why}" if control.why else "")
+            shown.setdefault(self._policies.of(lane).name, {}).update(state=str(control.state), why=by)
 
     def publish(self) -> None:
         """Says how far the operator's journal is not needed any more."""

@@ -12,7 +12,7 @@ marked. While a commit fails nothing new is sent, and the same commit is tried a
 
 from collections.abc import Callable
 
-from waypost.courier.control import Control
+from waypost.courier.control import GONE, Control
 from waypost.courier.dispatch import Dispatch
 from waypost.courier.landing import Flight, Landed, land
 from waypost.courier.lane import FAR
@@ -43,7 +43,6 @@ _TRIM_MS = 5000
 _TICK_MS = 150
 _WRITE_AGAIN_MS = 100  # pause before a commit that failed is tried again
 _LANES_SHOWN_MAX = 200
-_GONE = 410
 _LOOK_AHEAD = 64  # postbacks taken in a cycle beyond what there is room for, to find other lanes
 # Names of their own: to find an enum's member takes long, and this is done for each send.
 _DELIVERED, _RETRY = SendResult.DELIVERED, SendResult.RETRY
@@ -214,8 +213,8 @@ class Courier:
                     self._schedule.good(lane, flight.at_ms, now_ms)
             else:
                 self._failed(report, flight, landed, now_ms, is_excused)
-            if report.status == _GONE and not report.code and landed.outcomes[0].result is not _DELIVERED:
-                self._control.gone(post.lane, flight.url, _GONE, now_ms)
+            if report.status == GONE and not report.code and landed.outcomes[0].result is not _DELIVERED:
+                self._control.gone(post.lane, flight.url, now_ms)
             for outcome in landed.outcomes:
                 if outcome.result is _DELIVERED:
                     delivered += 1
@@ -493,6 +492,7 @@ class Courier:
         self._latency.roll()
         for lane in lanes:
             lane.latency.roll()
+            lane.delivered_before = lane.delivered
         if not self._landed and self._batch is None:  # what has landed will stand in its lane again
             schedule.forget_idle()
 
@@ -508,6 +508,7 @@ def _shown(lane: Lane, now_ms: int) -> dict[str, float | str]:
         "held": lane.held,
         "delivered": lane.delivered,
         "failures": lane.failed,
+        "per_s": lane.delivered - lane.delivered_before,
         "latency_p50_ms": p50_ms,
         "latency_p99_ms": p99_ms,
         "breaker": restraint.breaker.state.value,

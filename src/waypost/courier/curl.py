@@ -8,6 +8,10 @@ Pools. Handles are kept by what they can show (certificate, proxy, source addres
 connections apart by the same, but for the source address: there is a multi handle for each, with connections of its
 own, since libcurl lends a bound connection to who asks for none.
 
+Rests. `perform` looks at every transfer, also at those of which nothing is heard yet, and each look is a system call.
+Where answers take long, most looks are in vain, so one that found few transfers ended is followed by a rest in which
+others end, of up to 5 ms (docs/decisions/0036-what-a-postback-costs.md).
+
 Addresses. libcurl resolves nothing: the first transfer after a name was resolved hands its addresses to the multi
 handle (CURLOPT_RESOLVE), where they stay until the name is resolved again.
 """
@@ -33,6 +37,9 @@ from waypost.settings import CourierSettings
 from waypost.telemetry.stats import Stats
 
 _WAIT_IDLE_MS = 5_000
+_REST_EACH_MS, _REST_MAX_MS = 0.005, 5.0  # of each transfer at work, and in all
+_REST_MIN_MS = 0.1  # a shorter one is not worth a system call
+_WORTH_IT = 8  # a look at all transfers of which one in so many has ended
 _POOLS_MAX = 500  # pools of other kinds; beyond it those of which no handle is in use go
 _USUAL = Egress()
 
@@ -146,17 +153,23 @@ class CurlSender:
 
     def _loop(self) -> None:
         inbox, names, waiter = self._inbox, self._names, self._waiter
+        rest_ms = 0.0
         while not self._closing:
+            left_ms = self._now_ms + rest_ms - monotonic_ms()
+            if left_ms > _REST_MIN_MS:
+                time.sleep(left_ms / 1000)
             self._now_ms = monotonic_ms()
             self._start_new()
-            running = 0
+            running = ended = 0
             for group in tuple(self._groups.values()):
                 if group.running:
+                    running += group.running
                     group.multi.perform()
                     if group.giving:
                         group.performed()
-                    self._collect(group)
-                    running += group.running
+                    ended += self._collect(group)
+            rest_ms = min(_REST_MAX_MS, running * _REST_EACH_MS) if ended * _WORTH_IT < running else 0.0
+            running -= ended
             if self._first_bytes:
                 self._look_for_first_bytes()
             if inbox or names.has_answers:
@@ -315,8 +328,8 @@ class CurlSender:
                 del self._slots[slot.easy]
                 slot.easy.close()
 
-    def _collect(self, group: _Group) -> None:
-        """Reports the transfers that ended."""
+    def _collect(self, group: _Group) -> int:
+        """Reports the transfers that ended; answers how many."""
         multi, slots = group.multi, self._slots
         reports: list[SendReport] = []
         while True:
@@ -337,6 +350,7 @@ class CurlSender:
         if reports:
             group.running -= len(reports)
             self._report(reports)
+        return len(reports)
 
     def _refuse(self, request: SendRequest, code: str, why: str, since_ms: float, address: str = "") -> None:
         waited_us = int((self._now_ms - since_ms) * 1000)

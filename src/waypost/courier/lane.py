@@ -86,6 +86,7 @@ class Lane:
     __slots__ = (
         "dead",
         "delivered",
+        "delivered_before",
         "dropped",
         "ended",
         "ended_us",
@@ -151,6 +152,7 @@ class Lane:
         self.dropped = 0  # left memory without being sent, and are not subtracted from the schedule's count yet
         self.url = ""  # of the last request that ended
         self.delivered = self.failed = 0
+        self.delivered_before = 0  # a second ago, when it was shown last
         self.latency = LatencyWindow()
 
     @property

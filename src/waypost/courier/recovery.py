@@ -13,12 +13,13 @@ first, and what is still in flight then has none.
 
 from collections import Counter
 
+from waypost.courier.control import GONE, paused_by_410
 from waypost.courier.policies import Policies
 from waypost.model.frames import Attempt, AttemptReason, Outcome, PostbackOut, SendResult
 from waypost.model.wire import decode_block, decode_frame, encode_frame
 from waypost.ports.clock import Clock
 from waypost.ports.feed import Feed, Journal
-from waypost.ports.lanes import LaneBatch, LaneItem, Lanes
+from waypost.ports.lanes import LaneBatch, LaneControl, LaneItem, Lanes, LaneState
 from waypost.telemetry.log import logger
 from waypost.telemetry.stats import Stats
 
@@ -51,17 +52,33 @@ class Recovery:
         source = self._journal.source
         position = self._lanes.outcome_positions().get(source, 0)
         while blocks := self._own_feed.read(position, _READ_FRAMES_MAX):
-            outcomes = [
-                outcome
-                for block in blocks
-                for frame in decode_block(block.data, block.count)
-                if isinstance(frame, Attempt)
-                for outcome in frame.outcomes
-            ]
+            frames = [frame for block in blocks for frame in decode_block(block.data, block.count)]
+            attempts = [frame for frame in frames if isinstance(frame, Attempt)]
             end = blocks[-1].end
-            self._lanes.apply(LaneBatch(source=source, outcomes_start=position, outcomes_end=end, outcomes=outcomes))
+            batch = LaneBatch(
+                source=source,
+                outcomes_start=position,
+                outcomes_end=end,
+                outcomes=[outcome for attempt in attempts for outcome in attempt.outcomes],
+                controls=self._pauses(attempts),
+            )
+            self._lanes.apply(batch)
             position = end
         return position
+
+    def _pauses(self, attempts: list[Attempt]) -> list[LaneControl]:
+        """Lanes whose partner answered 410, of which the lanes do not know yet."""
+        found: dict[int, LaneControl] = {}
+        controls = self._lanes.controls()
+        for attempt in attempts:
+            known = controls.get(attempt.lane)
+            is_gone = attempt.status == GONE and not attempt.code and attempt.outcomes[0].result is SendResult.GIVEN_UP
+            if is_gone and (known is None or known.state is not LaneState.PAUSED):
+                found[attempt.lane] = paused_by_410(attempt.lane, attempt.url, attempt.at_ms)
+        for control in found.values():
+            self._stats.add("courier_lanes_gone")
+            _log.error("lane_paused", lane=self._policies.of(control.lane).name, why=control.why)
+        return list(found.values())
 
     def _record(self, found: list[LaneItem], position: int) -> int:
         """Journals the attempts whose outcome is unknown, then has the lanes do as each partner wants."""

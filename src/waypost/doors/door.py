@@ -37,7 +37,6 @@ from waypost.doors.refusals import RefusalLog, Refused
 from waypost.doors.routes import Routes
 from waypost.doors.shelf import Shelf
 from waypost.doors.targets import target_in
-from waypost.doors.tls import TlsFolder
 from waypost.doors.touches import Touches
 from waypost.doors.trimming import Trimmer
 from waypost.errors import ERRORS, WaypostError
@@ -55,6 +54,7 @@ from waypost.telemetry.stats import Stats
 
 if TYPE_CHECKING:
     from waypost.doors.stream import StreamService
+    from waypost.doors.tls import TlsFolder
 
 BACKLOG = 4096
 KEYS_EVERY_MS = 60_000  # how often a door looks whether a new day has its key
@@ -106,7 +106,7 @@ class Door:
         self.inbox = Inbox()
         self.proxies = Proxies(self.settings.proxies, self.settings.proxy_header)
         self.limits = Limits(self.settings)
-        self.tls = TlsFolder(tls_folder, clock.now_ms, stats) if tls_folder is not None else None
+        self.tls = _certificates(tls_folder, clock, stats)
         self._tls_sockets = list(tls_sockets)
         self._acceptors: list[Acceptor] = []
         self._trim_interval_ms = settings.journal.trim_interval_ms
@@ -487,3 +487,12 @@ class Door:
             "pending": self.commit.pending,
             "draining": self.is_draining,
         }
+
+
+def _certificates(folder: Path | None, clock: Clock, stats: Stats) -> "TlsFolder | None":
+    """Those of the folder; what reads them takes a tenth of a door's start, and is left alone where there are none."""
+    if folder is None:
+        return None
+    from waypost.doors.tls import TlsFolder
+
+    return TlsFolder(folder, clock.now_ms, stats)

@@ -15,20 +15,25 @@ from waypost.catalog.lane_names import lane_name, lanes_of
 from waypost.catalog.model import Partner
 from waypost.catalog.view import CatalogView
 from waypost.errors import WaypostError
+from waypost.explain.times import time_text
 from waypost.model.frames import PostbackOut
 from waypost.model.lanes import PARTNERS_MAX, lane_number, partner_of_lane
 from waypost.model.wire import decode_frame
 from waypost.ports.clock import Clock
 from waypost.ports.lanes import Chore, ItemState, LaneControl, LaneDepth, LaneItem, LaneQueue, Lanes, LaneState, Rank
 
+_HELD_BY = {"rate": "throttled", "quiet hours": "quiet", "retry after": "asked to wait"}
 AGE_MAX_MS = 5000  # a courier that published nothing for so long does not work
+ENDED = (ItemState.DEAD, ItemState.HELD)
+WAITING = (ItemState.QUEUED,)
 _AT_ONCE = 2000
 _EVERY_SEQ = 1 << 62
 
 
 @dataclass
 class LaneSources:
-    """`view` is None before a catalog was applied; `shards` lacks those that no courier has made yet."""
+    """`view` is None before a catalog was applied; `shards` lacks those that no courier has made yet; `snapshots` are
+    those of couriers that live."""
 
     shards: Sequence[Lanes]
     view: CatalogView | None
@@ -77,6 +82,14 @@ class LaneReport(msgspec.Struct):
     at_ms: int
     is_live: bool
     lanes: list[LaneRow]
+
+
+class EgressRow(msgspec.Struct):
+    """`is_own`: the catalog gives the partner an address of its own."""
+
+    lane: str
+    addresses: list[str]
+    is_own: bool
 
 
 class StandingRow(msgspec.Struct):
@@ -132,6 +145,64 @@ def shard_of(sources: LaneSources, lane: int) -> Lanes | None:
     return next((shard for shard in sources.shards if shard.owns(lane)), None)
 
 
+def depths_of(sources: LaneSources) -> dict[int, LaneDepth]:
+    """What each lane holds."""
+    return {depth.lane: depth for shard in sources.shards for depth in shard.depths()}
+
+
+def known_lanes(sources: LaneSources) -> list[int]:
+    """Lanes that a shard says something of."""
+    return sorted(_known(sources))
+
+
+def not_taken(sources: LaneSources) -> int:
+    """Postbacks in the outbox that some courier has not taken yet; those of shards that do not exist are unknown."""
+    return max([0, *(sources.outbox_end - shard.outbox_position() for shard in sources.shards)])
+
+
+def couriers_work(sources: LaneSources) -> bool:
+    """Whether each shard's courier published something lately."""
+    works = _at_work(sources)
+    return bool(works) and len(works) >= len(sources.shards)
+
+
+def count_meant(
+    sources: LaneSources,
+    lane: int,
+    depth: LaneDepth | None,
+    states: Sequence[int],
+    codes: Sequence[str],
+    ids: Sequence[str],
+    from_ms: int,
+    to_ms: int,
+) -> int:
+    """How many items bulk work is about; where no states are named, what waits and is in flight."""
+    if depth is None:
+        return 0
+    if not (codes or ids or from_ms or to_ms):
+        counts = (depth.queued, depth.in_flight, depth.dead, depth.held)
+        return sum(counts[state] for state in states or (*WAITING, ItemState.IN_FLIGHT))
+    found = standing(sources, lane, states, codes, ids)
+    if not (from_ms or to_ms):
+        return sum(1 for _ in found)
+    return sum(from_ms <= made < (to_ms or _EVERY_SEQ) for made in map(created_ms, found))
+
+
+def egress_rows(sources: LaneSources, name: str, ours: Sequence[str]) -> list[EgressRow]:
+    """Where each lane's requests leave from; `ours` are the machine's own addresses."""
+    view = sources.view
+    if view is None:
+        return []
+    wanted = set(lanes_named(sources, name)) if name else None
+    rows = []
+    for partner in partners(view):
+        address = partner.delivery.source_address
+        for lane in lanes_of(partner):
+            if wanted is None or lane in wanted:
+                rows.append(EgressRow(lane_name(lane, partner), [address] if address else list(ours), bool(address)))
+    return rows
+
+
 def standing(
     sources: LaneSources, lane: int, states: Sequence[int], codes: Sequence[str] = (), ids: Sequence[str] = ()
 ) -> Iterator[LaneItem]:
@@ -182,9 +253,7 @@ def _known(sources: LaneSources) -> set[int]:
 def report(sources: LaneSources, name: str = "") -> LaneReport:
     """Lanes that hold or did something, or are not open; with a name that partner's, or the one that it names."""
     now_ms = sources.clock.now_ms()
-    couriers = [one for one in sources.snapshots if str(one["role"]).startswith("courier")]
-    works = [one for one in couriers if now_ms - int(one.get("at_ms", 0)) <= AGE_MAX_MS]
-    published = _published(works)
+    published = _published(_at_work(sources))
     depths: dict[int, LaneDepth] = {}
     controls: dict[int, LaneControl] = {}
     chores: dict[int, list[Chore]] = defaultdict(list)
@@ -206,16 +275,24 @@ def report(sources: LaneSources, name: str = "") -> LaneReport:
         rows.append(row)
     if not name:  # those that hold nothing, and did something lately
         rows += [_row(lane, 0, None, None, values) for lane, values in published.items()]
-    is_live = bool(works) and len(works) >= len(sources.shards)
-    return LaneReport(now_ms, is_live, sorted(rows, key=lambda row: row.lane))
+    return LaneReport(now_ms, couriers_work(sources), sorted(rows, key=lambda row: row.lane))
+
+
+def _at_work(sources: LaneSources) -> list[Mapping[str, Any]]:
+    """What couriers that work published."""
+    now_ms = sources.clock.now_ms()
+    return [one for one in sources.snapshots if now_ms - int(one.get("at_ms", 0)) <= AGE_MAX_MS]
 
 
 def _published(couriers: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     """What couriers that work say of their lanes, by name."""
     found: dict[str, Mapping[str, Any]] = {}
     for snapshot in couriers:
-        lanes = snapshot.get("details", {}).get("lanes", {})
-        found |= {str(name): values for name, values in lanes.items() if isinstance(values, dict)}
+        details = snapshot.get("details", {})
+        is_offline = bool(details.get("offline"))
+        for name, values in details.get("lanes", {}).items():
+            if isinstance(values, dict):
+                found[str(name)] = {**values, "is_offline": is_offline}
     return found
 
 
@@ -228,13 +305,26 @@ def _row(
     if published:
         delivered, failures = published.get("delivered", 0), published.get("failures", 0)
         row.success = delivered / (delivered + failures) if delivered + failures else None
-        row.limit, row.rate_per_s = published.get("limit"), published.get("rate_per_s")
+        row.limit, row.rate_per_s = published.get("limit"), published.get("per_s")
         row.latency_p50_ms, row.latency_p99_ms = published.get("latency_p50_ms"), published.get("latency_p99_ms")
-        row.state = str(published.get("state", row.state))
-        row.why = str(published.get("why", ""))
+        row.state, row.why = _state_of(published)
     if control is not None:
         row.state, row.why, row.by, row.since_ms = str(control.state), control.why, control.by, control.since_ms
     return row
+
+
+def _state_of(published: Mapping[str, Any]) -> tuple[str, str]:
+    """What holds a lane back by itself, and until when."""
+    breaker, held_by = str(published.get("breaker", "closed")), str(published.get("held_by", ""))
+    until_ms = int(published.get("held_until_ms", 0))
+    until = f"until {time_text(until_ms)}" if until_ms else ""
+    if published.get("is_offline"):
+        return "offline", "the courier reaches no partner"
+    if breaker != "closed":
+        return f"breaker {breaker}", until
+    if held_by and held_by != "paused":
+        return _HELD_BY.get(held_by, held_by), until
+    return str(LaneState.OPEN), ""
 
 
 def _count_queues(row: LaneRow, queues: Sequence[LaneQueue], now_ms: int) -> None:
