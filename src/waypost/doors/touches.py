@@ -10,6 +10,7 @@ and bots (fact `bot`); what is recorded is recorded whole.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import TypeAlias
 
 import msgspec
 
@@ -23,7 +24,7 @@ from waypost.model.wire import encode_frame
 from waypost.ports.board import NEVER_MS, Board
 from waypost.ports.visitor_keys import VisitorKeys
 from waypost.ports.visitors import Visitors
-from waypost.stages.redirect import LinkPlan, TargetPlan, choose_target, target_url
+from waypost.stages.redirect import Choice, LinkPlan, TargetPlan, choose_target, target_url
 from waypost.stages.rotation import Skipped
 from waypost.stages.targeting import Visit
 from waypost.stages.visitor_data import (
@@ -61,6 +62,10 @@ class Visitor(msgspec.Struct, gc=False):
     languages: bytes
     referrer: bytes
     looks_ahead: bool = False
+
+
+_Place: TypeAlias = tuple[TargetPlan, str, str, Skipped]
+"""Where a touch leads: target, id, address, and who could not take it."""
 
 
 class Touch(msgspec.Struct, gc=False):
@@ -102,6 +107,14 @@ def visitor_of(address: str, headers: Mapping[bytes, bytes], *, is_head: bool) -
     )
 
 
+def _place(choice: Choice, click_id: str, query: bytes, facts: dict[str, str]) -> _Place | WaypostError:
+    target, skipped = choice
+    try:
+        return target, click_id, target_url(target, click_id, query, facts), skipped
+    except WaypostError as error:
+        return error
+
+
 class Touches:
     """Makes touches; `board` is set by the door when a new one is there."""
 
@@ -116,7 +129,7 @@ class Touches:
         visitors: Visitors | None,
     ) -> None:
         self._time = time
-        self._encode = codec.encode
+        self._encode, self._encode_many = codec.encode, codec.encode_many
         self._keys = keys
         self._recent = recent
         self._stats = stats
@@ -169,42 +182,64 @@ class Touches:
         facts = [find.facts(one.address, one.user_agent, one.languages) if find is not None else {} for one in visitors]
         users = [user_of(one.address, one.user_agent) for one in visitors]
         marks = [self._marks(ask, user, ms) for ask, user in zip(asks, users, strict=True)]
-        places = [
-            self._place(ask, time, known, returning)
+        choices = [
+            self._choose(ask, time, known, returning)
             for ask, time, known, (_, returning) in zip(asks, times, facts, marks, strict=True)
         ]
-        privacy, version, door = shelf.privacy, shelf.version, self._time.door
-        touches: list[Touch | WaypostError] = []
-        for ask, (ms, seq), known, user, (mark, _), place in zip(asks, times, facts, users, marks, places, strict=True):
-            if isinstance(place, WaypostError):
-                touches.append(place)
-                continue
-            target, click_id, url, skipped = place
-            visitor, query = ask.visitor, ask.query
-            if ask.unkept or has_visitor_data(query):
-                query = kept_query(query, privacy, key, without=ask.unkept)
-            frame = encode_frame(
-                ask.kind(
-                    ms,
-                    door,
-                    seq,
-                    target.route,
-                    FLAG_TEST if ask.test else 0,
-                    target.partition,
-                    version,
-                    query,
-                    self._address(visitor.address, privacy.ip, key),
-                    kept_user_agent(visitor.user_agent, privacy.user_agent, known),
-                    kept_referrer(visitor.referrer, privacy.referrer),
-                    ask.mode,
-                    kept_facts(known, privacy),
-                    skipped,
-                    user,
-                    mark,
-                )
+        door = self._time.door
+        ids = self._encode_many(
+            [
+                (time[0], door, time[1], choice.target.route, FLAG_TEST if ask.test else 0)
+                for ask, time, choice in zip(asks, times, choices, strict=True)
+                if isinstance(choice, Choice)
+            ]
+        )
+        following = iter(ids)
+        places = [
+            _place(choice, next(following), ask.query, known) if isinstance(choice, Choice) else choice
+            for ask, known, choice in zip(asks, facts, choices, strict=True)
+        ]
+        return [
+            place if isinstance(place, WaypostError) else self._touch(shelf, ask, time, known, user, mark, place)
+            for ask, time, known, user, (mark, _), place in zip(asks, times, facts, users, marks, places, strict=True)
+        ]
+
+    def _touch(
+        self,
+        shelf: Shelf,
+        ask: Ask,
+        time: tuple[int, int],
+        facts: dict[str, str],
+        user: bytes,
+        marks: tuple[str, ...],
+        place: _Place,
+    ) -> Touch:
+        """The touch, with what may be kept of it in its frame."""
+        target, click_id, url, skipped = place
+        privacy, key, visitor, query = shelf.privacy, self._users.key, ask.visitor, ask.query
+        if ask.unkept or has_visitor_data(query):
+            query = kept_query(query, privacy, key, without=ask.unkept)
+        frame = encode_frame(
+            ask.kind(
+                time[0],
+                self._time.door,
+                time[1],
+                target.route,
+                FLAG_TEST if ask.test else 0,
+                target.partition,
+                shelf.version,
+                query,
+                self._address(visitor.address, privacy.ip, key),
+                kept_user_agent(visitor.user_agent, privacy.user_agent, facts),
+                kept_referrer(visitor.referrer, privacy.referrer),
+                ask.mode,
+                kept_facts(facts, privacy),
+                skipped,
+                user,
+                marks,
             )
-            touches.append(Touch(target, click_id, url, frame, known))
-        return touches
+        )
+        return Touch(target, click_id, url, frame, facts)
 
     def _marks(self, ask: Ask, user: bytes, ms: int) -> tuple[tuple[str, ...], bool]:
         """The marks of a touch, and whether its visitor was here before; he is noted."""
@@ -221,21 +256,17 @@ class Touches:
             self._stats.values["door_clicks_prefetch"] += 1
         return MARKS[looks_ahead, duplicate, returning], returning
 
-    def _place(
-        self, ask: Ask, time: tuple[int, int], facts: dict[str, str], returning: bool
-    ) -> tuple[TargetPlan, str, str, Skipped] | WaypostError:
-        """Where a touch leads: target, id, address, and who could not take it."""
-        ms, seq = time
-        plan, visitor, query = ask.plan, ask.visitor, ask.query
-        visit = Visit(ms, visitor.address, facts, query, returning, plan.click_names)
+    def _choose(self, ask: Ask, time: tuple[int, int], facts: dict[str, str], returning: bool) -> Choice | WaypostError:
+        """Who takes a touch."""
+        plan, visitor = ask.plan, ask.visitor
+        visit = Visit(time[0], visitor.address, facts, ask.query, returning, plan.click_names)
         try:
-            target, skipped = choose_target(plan, visit, seq, user_agent=visitor.user_agent, exhausted=self._exhausted)
-            if skipped:
-                self._count_skips(plan, target)
-            click_id = self._encode(ms, self._time.door, seq, target.route, FLAG_TEST if ask.test else 0)
-            return target, click_id, target_url(target, click_id, query, facts), skipped
+            choice = choose_target(plan, visit, time[1], user_agent=visitor.user_agent, exhausted=self._exhausted)
         except WaypostError as error:
             return error
+        if choice.skipped:
+            self._count_skips(plan, choice.target)
+        return choice
 
     def unrecorded(self, touch: Touch, query: bytes, *, test: bool) -> tuple[str, str]:
         """A new id, which says that no store knows it, and the address with it. Raises WaypostError."""

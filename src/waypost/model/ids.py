@@ -13,6 +13,7 @@ and the other 62 are a keyed hash, so the two kinds never meet and every door ma
 The conversion that a call created has the same digits after `c`, its postbacks after `p` with `.N` behind.
 """
 
+from collections.abc import Sequence
 from hashlib import blake2b
 from struct import Struct
 from typing import NamedTuple
@@ -40,6 +41,7 @@ _BASE2, _BASE4, _BASE8, _BASE14 = (62**power for power in (2, 4, 8, 14))
 _HIGHEST = "7n42DGM5Tflk9n8mt7Fhc7"  # 2^128 - 1; the alphabet is in the order of character codes, so texts compare
 _LANE = 32  # digits in which `_blocks_of` reads an id's 22, with zeros before them: a power of two
 _parts = Struct(">16xQII").iter_unpack
+_halves = Struct(">QQ").iter_unpack
 _new = tuple.__new__  # makes a named tuple in a third of the time that its own constructor takes
 
 
@@ -87,19 +89,29 @@ class ClickIdCodec:
 
     def encode(self, ms: int, door: int, seq: int, route: int, flags: int) -> str:
         """The text of a click id. The caller keeps each part within its bits."""
-        block = ms << 86 | door << 74 | seq << 60 | route << 34 | flags << 32 | _CHECK
-        number = int.from_bytes(self._encrypt(block.to_bytes(16, "big")), "big")
-        # Four digits at a time, which is a number that the interpreter divides at once: divisions of longer ones would
-        # be most of the cost.
-        high, low = divmod(number, _BASE14)
-        middle, low = divmod(low, _BASE8)
-        four = _BASE4
-        a, b, c, d, e, f = high // four, high % four, middle // four, middle % four, low // four, low % four
-        pairs, two = _PAIRS, _BASE2
-        return (
-            f"{self._char}{pairs[a // two]}{pairs[a % two]}{pairs[b // two]}{pairs[b % two]}{pairs[c]}"
-            f"{pairs[d // two]}{pairs[d % two]}{pairs[e // two]}{pairs[e % two]}{pairs[f // two]}{pairs[f % two]}"
+        return self.encode_many([ClickId(ms, door, seq, route, flags)])[0]
+
+    def encode_many(self, ids: Sequence[tuple[int, int, int, int, int]]) -> list[str]:
+        """`encode` for many, in the order of `ClickId`: they are enciphered all together."""
+        blocks = b"".join(
+            [
+                (ms << 86 | door << 74 | seq << 60 | route << 34 | flags << 32 | _CHECK).to_bytes(16, "big")
+                for ms, door, seq, route, flags in ids
+            ]
         )
+        char, pairs, two, four, eight, fourteen = self._char, _PAIRS, _BASE2, _BASE4, _BASE8, _BASE14
+        texts = []
+        for high, low in _halves(self._encrypt(blocks)):
+            # Four digits at a time, which is a number that the interpreter divides at once: divisions of longer ones
+            # would be most of the cost.
+            high, low = divmod(high << 64 | low, fourteen)
+            middle, low = divmod(low, eight)
+            a, b, c, d, e, f = high // four, high % four, middle // four, middle % four, low // four, low % four
+            texts.append(
+                f"{char}{pairs[a // two]}{pairs[a % two]}{pairs[b // two]}{pairs[b % two]}{pairs[c]}"
+                f"{pairs[d // two]}{pairs[d % two]}{pairs[e // two]}{pairs[e % two]}{pairs[f // two]}{pairs[f % two]}"
+            )
+        return texts
 
     def decode(self, text: str) -> ClickId | None:
         """What the id says, or None if this ring did not make it (malformed or forged)."""
