@@ -175,6 +175,9 @@ def test_a_rule_that_was_added_is_told_once_of_what_was_before(tmp_path: Path, s
         assert not any(one.is_repeat for one in sink.received) and len(by_id(sink.received)) == 40
         assert house.answers("resend", "--missing", "--yes")["postbacks"] == 0, "nothing is missing any more"
         until(lambda: delivered(house, shown["job"]) == 19, "the job is done")
+        late = next(one for one in told if said(one)["txn"] == "t5")
+        ids = [event["id"] for event in of_event(house.trace(late.id), "postback")]
+        assert ids == [late.id[:-1] + "1", late.id], "the story of either tells of both"
         house.audit()
 
 
@@ -200,4 +203,34 @@ def test_a_corrected_sum_reaches_who_takes_corrections_and_nobody_else(tmp_path:
         story = house.trace(corrected.id)
         stopped = [rule["stopped_by"] for event in of_event(story, "decision") for rule in event["rules"]]
         assert any("takes no corrections" in text for text in stopped), stopped
+        house.audit()
+
+
+def test_a_job_is_cancelled_and_what_it_has_not_sent_is_dropped(tmp_path: Path, sink: Sink) -> None:
+    with WaypostProcess(tmp_path, ONE_RULE.replace("PORT", str(sink.port))) as house, Caller(house) as caller:
+        for nth in range(30):
+            caller.sale(f"t{nth}", "10")
+        until(lambda: house.answers("resend", "--status", "delivered")["postbacks"] == 30, "all were delivered")
+        job = house.answers("resend", "--yes", "--rate", "2/m")["job"]
+        until(lambda: job_of(house, job)["added"] == 30, "the pipeline has put them into the outbox")
+        until(lambda: len(sink.received) == 31, "the first of them goes out at once")
+        assert house.answers("resend")["left_out"] == {"queued": 29}, "they stand in their lane now"
+        assert house.answers("resend", "--cancel", job, "--why", "a mistake")["is_taken"]
+        row = until(lambda: (found := job_of(house, job))["dropped"] == 29 and found, "what was left is dropped")
+        assert (row["state"], row["why"], row["delivered"], row["waiting"]) == ("cancelled", "a mistake", 1, 0)
+        assert len(sink.received) == 31
+        shown = house.waypost("resend", "--data", str(house.data), "--list").stdout
+        assert f"{job}  cancelled" in shown and "because: a mistake" in shown
+        asked = house.waypost("resend", "--data", str(house.data), "--status", "delivered")
+        assert "nothing was sent: add --yes" in asked.stdout and asked.returncode == 0
+        for words, said_so in (
+            (("--cancel", "j0"), "[unknown_job]"),
+            (("--resume", "j0"), "[unknown_job]"),
+            (("--partner", "nobody"), "[unknown_lane]"),
+            (("--rate", "many"), "is no rate"),
+            (("--status", "approved"), "failed, delivered or any"),
+            (("--missing", "--id", "p1.1"), "is no id of a conversion"),
+        ):
+            wrong = house.waypost("resend", "--data", str(house.data), *words)
+            assert wrong.returncode and said_so in wrong.stderr.replace("\n", " "), (words, wrong.stderr)
         house.audit()

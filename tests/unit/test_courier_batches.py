@@ -11,7 +11,7 @@ from support.sender import FakeSender, answered
 from waypost.catalog.model import Batch
 from waypost.courier.render import batch_id
 from waypost.errors import WaypostError
-from waypost.model.frames import SendResult
+from waypost.model.frames import PostbackOut, SendResult
 from waypost.ports.sender import SendRequest
 
 ITEM = '{{"id":"{postback_id}","sub":"{sub1}","n":"{attempt}"}}'
@@ -260,3 +260,28 @@ def test_a_commit_that_fails_takes_delayed_postbacks_once(tmp_path: Path, monkey
     world.clock.advance(1_000)
     settle(courier)
     assert len(sender.sent) == 2 and world.depth() == (0, 0, 0)
+
+
+def resent(seq: int, *, begun: int = 0, corrects: str = "", job: str = "j1") -> PostbackOut:
+    return PostbackOut(
+        f"p{seq}", 1, 1, 0, seq, 1, 1, 0, 0, {"sub1": str(seq)}, batched=True, job=job, begun=begun, corrects=corrects
+    )
+
+
+def test_what_is_resent_shares_no_request_with_what_was_never_sent(world: World) -> None:
+    world.outbox.put([resent(0, begun=1), resent(1), resent(2, begun=1), resent(3)])
+    courier, sender = world.courier()
+    settle(courier)
+    sent = {tuple(subs(one)): dict(one.headers) for one in sender.sent}
+    assert sent.keys() == {("0", "2"), ("1", "3")}
+    assert (sent["0", "2"]["Waypost-Attempt"], sent["0", "2"]["Waypost-Repeat-Reason"]) == ("2", "resend")
+    assert sent["1", "3"]["Waypost-Attempt"] == "1" and "Waypost-Repeat" not in sent["1", "3"]
+
+
+def test_corrections_share_requests_among_themselves(world: World) -> None:
+    world.outbox.put([resent(seq, job="", corrects="p9" if seq % 2 else "") for seq in range(6)])
+    courier, sender = world.courier()
+    settle(courier)
+    assert sorted(map(subs, sender.sent)) == [["0", "2", "4"], ["1", "3", "5"]]
+    assert not any("Waypost-Corrects" in dict(one.headers) for one in sender.sent), "each item says it, if it wants to"
+    assert sorted(one.reason.value for one in world.attempts()) == ["correction", "first"]

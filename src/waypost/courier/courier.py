@@ -219,9 +219,10 @@ class Courier:
                 if outcome.result is _DELIVERED:
                     delivered += 1
                     lane.delivered += 1
-                    bucket = bucket_of(now_ms - post.accepted_ms)
-                    lane.latency.count(bucket)
-                    self._latency.count(bucket)
+                    if not post.job:  # a resend's call was long ago
+                        bucket = bucket_of(now_ms - post.accepted_ms)
+                        lane.latency.count(bucket)
+                        self._latency.count(bucket)
                 else:
                     lane.failed += 1
                     values["courier_retries" if outcome.result is _RETRY else "courier_given_up"] += 1

@@ -17,7 +17,7 @@ FAR = 1 << 60  # beyond every seq and every time
 RETRY_EVERY = 4
 RESEND_EVERY = 16
 
-RuleKey = tuple[int, int, bool]  # catalog version, rule, whether it is a test
+RuleKey = tuple[int, int, bool, bool]  # catalog version, rule, whether it is a test, and a correction
 
 
 class Waiting(msgspec.Struct, frozen=True, gc=False):

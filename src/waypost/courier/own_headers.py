@@ -63,7 +63,7 @@ class OwnHeaders:
             headers.append(("Waypost-Repeat-Reason", reason.value))
         for name in ids.all:
             headers.append((name, id))
-        if post.corrects:
+        if post.corrects and not count:  # in a batch each item says it, by `{corrects}`
             headers.append(("Waypost-Corrects", post.corrects))
         if count:
             headers.append(("Waypost-Batch", str(count)))

@@ -477,7 +477,7 @@ class Schedule:
 
     def _gather(self, lane: Lane, waiting: Waiting) -> bool:
         """Adds a first attempt to those of its rule; answers whether they are enough now, and stand in the lane."""
-        key = (waiting.post.catalog, waiting.post.rule, waiting.post.test)
+        key = (waiting.post.catalog, waiting.post.rule, waiting.post.test, bool(waiting.post.corrects))
         held = lane.gathering.setdefault(key, [])
         held.append(waiting)
         lane.gathered += 1
@@ -505,13 +505,14 @@ class Schedule:
     def _together(self, waiting: list[Waiting]) -> list[Waiting | Bundle]:
         """Retries that are due; of those of one rule and attempt as many together as the rule wants."""
         found: list[Waiting | Bundle] = []
-        gathering: dict[tuple[int, int, int, bool, bool], list[Waiting]] = {}
+        gathering: dict[tuple[int | bool, ...], list[Waiting]] = {}
         for one in waiting:
             post = one.post
             if not post.batched:
                 found.append(one)
                 continue
-            key = (post.catalog, post.rule, one.attempt, one.unknown, post.test)
+            is_first = bool(post.corrects) and not one.attempt  # a batch has one reason, and one attempt
+            key = (post.catalog, post.rule, one.attempt, post.begun, one.unknown, post.test, is_first)
             held = gathering.setdefault(key, [])
             held.append(one)
             if len(held) >= self._batch_of(post)[0]:

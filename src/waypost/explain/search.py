@@ -167,7 +167,9 @@ class Search:
         ids = {rule["postback"] for row in found.of("decisions") for rule in row["rules"]} - {""}
         if found.kind == "postback":
             ids.add(text)
-        found.add("postbacks", self.rows("postbacks", {"id": ids}))
+        told = {row["conversion"] for row in found.of("decisions")} - {""}  # of it a job of resends may have told more
+        found.add("postbacks", self.rows("postbacks", {"id": ids, "conversion": told}))
+        ids |= {row["id"] for row in found.of("postbacks")}
         found.add("attempts", self._attempts(ids))
 
     def _attempts(self, ids: Collection[str]) -> list[Row]:
