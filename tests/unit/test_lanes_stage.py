@@ -6,7 +6,7 @@ import pytest
 
 from waypost.errors import ERRORS
 from waypost.model.frames import SendResult
-from waypost.stages.lanes import Judgement, RetryPolicy, Tried, judge, pause_before_ms, retry_after_ms
+from waypost.stages.lanes import Blame, Judgement, RetryPolicy, Tried, blame_of, judge, pause_before_ms, retry_after_ms
 
 NOW = 1_700_000_000_000
 POLICY = RetryPolicy((1000, 5000, 60000), 0.0)
@@ -91,3 +91,64 @@ def test_retry_after_lengthens_the_pause_within_a_bound() -> None:
 )
 def test_retry_after_texts(text: str, pause_ms: int) -> None:
     assert retry_after_ms(text, NOW) == pause_ms
+
+
+# --- what a partner's `delivery` adds ----------------------------------------------------------------
+
+
+def outcome(policy: RetryPolicy, tried: Tried, status: int = 500, retry_after: str = "", code: str = "") -> Judgement:
+    return judge(code=code, status=status, retry_after=retry_after, tried=tried, now_ms=NOW, policy=policy)
+
+
+def test_excused_attempts_are_not_counted() -> None:
+    assert outcome(POLICY, Tried("p1", 4)).result is SendResult.GIVEN_UP
+    assert outcome(POLICY, Tried("p1", 9, excused=8)).due_ms == NOW + 1000
+    assert outcome(POLICY, Tried("p1", 9, excused=6)).due_ms == NOW + 60_000
+    assert outcome(POLICY, Tried("p1", 9, excused=5)).result is SendResult.GIVEN_UP
+
+
+def test_what_would_be_too_old_when_it_is_tried_again_is_given_up() -> None:
+    policy = POLICY._replace(age_ms=30_000)
+    assert outcome(policy, Tried("p1", 1)).result is SendResult.RETRY
+    assert outcome(policy, Tried("p1", 2, first_ms=NOW - 25_000)).due_ms == NOW + 5000
+    late = outcome(policy, Tried("p1", 2, first_ms=NOW - 25_001))
+    assert late.result is SendResult.GIVEN_UP
+    assert "older than `retry_age` (30 s)" in late.note
+    assert outcome(policy, Tried("p1", 1), retry_after="31").result is SendResult.GIVEN_UP
+
+
+def test_only_the_statuses_that_are_named_are_tried_again() -> None:
+    policy = POLICY._replace(statuses=((429, 429), (500, 599)))
+    assert outcome(policy, Tried("p1", 1), 503).result is SendResult.RETRY
+    final = outcome(policy, Tried("p1", 1), 404)
+    assert final == (SendResult.GIVEN_UP, "http_status", 0, "404 is not among `retry_on`")
+    assert outcome(policy, Tried("p1", 1), 0, code="connect_failed").result is SendResult.RETRY  # no status at all
+
+
+def test_a_wish_that_was_cut_is_said() -> None:
+    policy = POLICY._replace(retry_after_max_ms=3_600_000)
+    cut = outcome(policy, Tried("p1", 1), 429, "172800")
+    assert (cut.due_ms, cut.note) == (NOW + 3_600_000, "Retry-After of 172800 s cut to 3600 s")
+    assert outcome(policy, Tried("p1", 1), 429, "3600").note == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "blame"),
+    [
+        ("http_status", 500, Blame.PARTNER),
+        ("http_status", 401, Blame.PARTNER),
+        ("http_status", 408, Blame.PARTNER),
+        ("http_status", 404, Blame.POSTBACK),
+        ("http_status", 302, Blame.POSTBACK),
+        ("answer_refused", 200, Blame.POSTBACK),
+        ("http_status", 429, Blame.BUSY),
+        ("http_status", 503, Blame.BUSY),
+        ("connect_failed", 0, Blame.PARTNER),
+        ("send_timeout", 0, Blame.PARTNER),
+        ("auth_failed", 0, Blame.PARTNER),
+        ("render_failed", 0, Blame.NOBODY),
+        ("auth_secret", 0, Blame.NOBODY),
+    ],
+)
+def test_whose_fault_it_is(code: str, status: int, blame: Blame) -> None:
+    assert blame_of(code, status) is blame
