@@ -3,14 +3,16 @@
 import base64
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 
 
 class ProxyServer:
-    """An HTTP proxy that makes tunnels; `answer` says what it says instead."""
+    """An HTTP proxy that makes tunnels; `answer` says what it says instead. With `context` it speaks TLS."""
 
-    def __init__(self, answer: bytes = b"", credentials: str = "") -> None:
+    def __init__(self, answer: bytes = b"", credentials: str = "", context: ssl.SSLContext | None = None) -> None:
+        self._context = context
         self.heads: list[bytes] = []
         self._answer, self._credentials = answer, credentials
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -27,8 +29,8 @@ class ProxyServer:
             self._open.append(opened)
             threading.Thread(target=self._serve, args=(opened,), daemon=True).start()
 
-    def _serve(self, opened: socket.socket) -> None:
-        with contextlib.suppress(OSError), opened:
+    def _serve(self, plain: socket.socket) -> None:
+        with contextlib.suppress(OSError), plain, self._wrapped(plain) as opened:
             head = b""
             while b"\r\n\r\n" not in head:
                 piece = opened.recv(65_536)
@@ -49,6 +51,9 @@ class ProxyServer:
                 _pump(opened, beyond)
                 back.join(10)
 
+    def _wrapped(self, plain: socket.socket) -> socket.socket:
+        return plain if self._context is None else self._context.wrap_socket(plain, server_side=True)
+
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
@@ -67,8 +72,10 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
 
 
 @contextlib.contextmanager
-def proxying(answer: bytes = b"", credentials: str = "") -> Iterator[ProxyServer]:
-    proxy = ProxyServer(answer, credentials)
+def proxying(
+    answer: bytes = b"", credentials: str = "", context: ssl.SSLContext | None = None
+) -> Iterator[ProxyServer]:
+    proxy = ProxyServer(answer, credentials, context)
     try:
         yield proxy
     finally:

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from support.certificates import Authority
+from support.http2 import Http2Server
 from support.name_server import NameServer
 from support.partners import CLOSING, OK, get, send, serving
 from support.proxy_server import ProxyServer, proxying
@@ -84,6 +85,46 @@ def test_a_proxy_that_refuses_is_no_answer_of_the_partner(sender: CurlSender, an
         assert (report.code, report.sent) == ("proxy_failed", False)
         assert "s3cret-word" not in repr(report) and "no secret" not in repr(report)
         assert partner.connections == 0
+
+
+def test_a_proxy_is_told_another_address_after_a_failure(sender: CurlSender, server: NameServer) -> None:
+    with serving(lambda nth, data: OK) as partner, proxying() as proxy:
+        server.table["two.example"] = ["127.0.0.3", "127.0.0.1"]  # nothing listens at one of them
+        url = f"http://two.example:{partner.port}/"
+        reports = [send(sender, get(0, token=token, url=url, egress=by(proxy)))[0] for token in range(4)]
+        assert [one.code for one in reports if one.code] in ([], ["proxy_failed"])
+        assert [one.status for one in reports[1:]] == [200] * 3
+        told = [head.split(b" ")[1].split(b":")[0] for head in proxy.heads]
+        assert told in ([b"127.0.0.3", b"127.0.0.1"], [b"127.0.0.1"])
+
+
+@pytest.mark.parametrize("http2", [False, True])
+def test_tls_through_a_proxy_is_the_partners(
+    folder: Path, settings: CourierSettings, server: NameServer, http2: bool
+) -> None:
+    """To the proxy over TLS as well: both certificates are verified, each for its own name."""
+    settings = msgspec.structs.replace(settings, authorities_file=str(folder / "authority.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "proxy.pem", folder / "proxy.key")
+    server.table["other.example"] = ["127.0.0.1"]
+    partner = Http2Server(folder / "named.pem", folder / "named.key", lambda one, stream, nth: one.answer(stream))
+    sender = CurlSender(settings, AddressGuard(["127.0.0.0/8"], []))
+    try:
+        with proxying(context=context) as proxy:
+            egress = Egress(http2=http2, proxy=f"https://proxy.example:{proxy.port}")
+            (report,) = send(sender, get(0, url=f"https://p.example:{partner.port}/", egress=egress))
+            assert (report.code, report.status) == ("", 200)
+            assert partner.spoken == ["h2" if http2 else "http/1.1"]
+            assert proxy.heads[0].startswith(f"CONNECT 127.0.0.1:{partner.port} ".encode())
+            (report,) = send(sender, get(0, url=f"https://other.example:{partner.port}/", egress=egress))
+            assert (report.code, report.sent) == ("tls_wrong_name", False)
+            forged = Egress(http2=http2, proxy=f"https://other.example:{proxy.port}")
+            (report,) = send(sender, get(0, url=f"https://p.example:{partner.port}/", egress=forged))
+            assert (report.code, report.sent) == ("tls_wrong_name", False)
+            assert len(partner.requests) == 1
+    finally:
+        sender.close()
+        partner.close()
 
 
 def test_a_proxy_that_is_not_there(sender: CurlSender) -> None:
@@ -237,7 +278,10 @@ def test_looks_at_first_bytes_are_as_many_as_handles(sender: CurlSender) -> None
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tls")
-    Authority(folder).issue(folder / "partner.pem", folder / "partner.key", "127.0.0.1")
+    authority = Authority(folder)
+    authority.issue(folder / "partner.pem", folder / "partner.key", "127.0.0.1")
+    authority.issue(folder / "named.pem", folder / "named.key", "p.example")
+    authority.issue(folder / "proxy.pem", folder / "proxy.key", "proxy.example")
     return folder
 
 

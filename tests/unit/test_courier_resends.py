@@ -222,3 +222,48 @@ def test_http2_a_partner_that_wants_the_old_protocol_after_all(sender: CurlSende
         (report,) = send(sender, request(server, 1, method))
         assert (report.code, report.sent) == ("resend_refused", True)
         assert (len(server.requests), server.spoken[0]) == (1, "h2")
+
+
+def test_http2_what_ends_one_stream_leaves_the_others(
+    folder: Path, settings: CourierSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused by our guard, without a first byte, or too slow: the connection is others' as well."""
+    monkeypatch.setattr("waypost.courier.guard.FORBIDDEN", ())  # loopback stands for a public address
+    held: list[tuple[Connection, int]] = []
+    arrived = threading.Semaphore(0)
+
+    def behave(connection: Connection, stream: int, nth: int) -> None:
+        if nth == 1:
+            connection.answer(stream)
+            return
+        held.append((connection, stream))
+        arrived.release()
+
+    sender = CurlSender(settings, AddressGuard([], [443]))
+    try:
+        with partner(folder, behave) as server:
+            ports = {"ports": (server.port,)}
+            assert send(sender, request(server, 1, **ports))[0].status == 200
+            sender.submit([request(server, 2, total_timeout_ms=20_000, **ports)])
+            assert arrived.acquire(timeout=10)
+            others = [
+                request(server, 3),
+                request(server, 4, first_byte_timeout_ms=150, **ports),
+                request(server, 5, total_timeout_ms=300, **ports),
+            ]
+            sender.submit(others)
+            found = []
+            while len(found) < 3:
+                found += sender.reports(1000)
+            assert {one.token: one.code for one in found} == {
+                3: "port_forbidden",
+                4: "first_byte_timeout",
+                5: "send_timeout",
+            }
+            connection, stream = held[0]
+            connection.answer(stream)
+            (whole,) = sender.reports(10_000)
+            assert (whole.token, whole.code, whole.status) == (2, "", 200)
+            assert len(server.connections) == 1
+    finally:
+        sender.close()

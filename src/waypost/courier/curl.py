@@ -244,7 +244,7 @@ class CurlSender:
         elif way.judgement:
             raise WaypostError(_code_of_gate(str(way.judgement)), f"the proxy: {way.judgement.why}")
         else:
-            self._start(request, gate, way, pool, since_ms, (place, _first_of(found.addresses)))
+            self._start(request, gate, way, pool, since_ms, (place, _told(found.addresses, place.turn)))
 
     def _start(
         self,
@@ -266,6 +266,7 @@ class CurlSender:
                 _give(group, slot, place, found)
             if behind is not None:
                 address = f"[{behind[1]}]" if ":" in behind[1] else behind[1]
+                slot.behind = target
                 slot.easy.setopt(pycurl.CONNECT_TO, [f"::{address}:{target.port}"])
             group.multi.add_handle(slot.easy)
         except (pycurl.error, ValueError, TypeError) as error:
@@ -342,6 +343,8 @@ class CurlSender:
             for easy, number, text in failed:
                 slot, pool = slots[easy]
                 report = slot.report(number, text)
+                if report.code == "proxy_failed" and slot.behind is not None:
+                    slot.behind.turn += 1
                 reports.append(report)
                 multi.remove_handle(easy)
                 pool.free.append(slot)
@@ -414,9 +417,9 @@ def _give(group: _Group, slot: Slot, place: Place, found: Found) -> None:
     group.giving.append((place.key, found.addresses))
 
 
-def _first_of(addresses: Sequence[str]) -> str:
-    """The one that a proxy is told: IPv4 where there is one, as proxies without IPv6 are many."""
-    return next((one for one in addresses if ":" not in one), addresses[0])
+def _told(addresses: Sequence[str], turn: int) -> str:
+    """The one that a proxy is told: IPv4 first, as proxies without IPv6 are many; another after each failure."""
+    return sorted(addresses, key=lambda one: ":" in one)[turn % len(addresses)]
 
 
 def _code_of_gate(code: str) -> str:

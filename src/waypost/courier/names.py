@@ -49,12 +49,13 @@ class Name:
 class Place:
     """Where URLs with one front lead to. `name` is None for an address; `found` is then what the guard says of it."""
 
-    __slots__ = ("found", "host", "key", "length", "name", "port", "rewritten")
+    __slots__ = ("found", "host", "key", "length", "name", "port", "rewritten", "turn")
 
     def __init__(self, spot: Spot, name: Name | None, found: Found | None, rewritten: str) -> None:
         self.host, self.port, self.length = spot.host, spot.port, spot.length
         self.key = (spot.host, spot.port)
         self.name, self.found = name, found
+        self.turn = 0  # which of its addresses a proxy is told
         self.rewritten = rewritten  # what stands for the front of the URL; empty: it can stay as it is
 
     def url(self, url: str) -> str:

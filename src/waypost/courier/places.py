@@ -19,6 +19,7 @@ _NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-
 _NUMBER = re.compile(r"(0x[0-9a-f]*|[0-9]+)\Z")
 _SCHEMES = {"http": 80, "https": 443}
 _HOST_MAX = 253
+_WRITTEN_MAX = 1_000  # characters of a host before it is read
 
 
 class Spot(NamedTuple):
@@ -86,6 +87,8 @@ def _ipv6(host: str) -> str:
 def _named(host: str) -> tuple[str, bool, bool]:
     """Name or IPv4 address; whether it is an address, and whether a name ends with a dot."""
     text = host
+    if len(text) > _WRITTEN_MAX:
+        raise WaypostError("render_bad_url", f"has a host of {len(text)} characters")
     if "%" in text:
         try:
             text = unquote(text, errors="strict")

@@ -18,6 +18,7 @@ import pycurl
 
 from waypost import __version__
 from waypost.courier.guard import AddressGuard, Judgement
+from waypost.courier.names import Place
 from waypost.courier.secrets import forms_of, without
 from waypost.courier.waiting import Waiter
 from waypost.errors import WaypostError
@@ -131,6 +132,7 @@ class Slot:
         "_proxied",
         "_reached",
         "_refused",
+        "_settings",
         "_source",
         "_stats",
         "_total_timeout_ms",
@@ -138,6 +140,7 @@ class Slot:
         "_waited_us",
         "_waiter",
         "address",
+        "behind",
         "easy",
         "first_byte_ms",
         "may_resolve",
@@ -147,7 +150,7 @@ class Slot:
     )
 
     def __init__(self, watch: Watch, kind: Kind, proxy: Proxy | None) -> None:
-        settings = watch.settings
+        self._settings = settings = watch.settings
         self._guard, self._waiter, self._stats = watch.guard, watch.waiter, watch.stats
         self._keep = self._kept_max = settings.body_kept_bytes_max
         self._bytes_max = settings.response_bytes_max
@@ -161,6 +164,7 @@ class Slot:
         self._waited_us = 0
         self.first_byte_ms = 0  # how long the first byte may take; 0: as long as the whole answer
         self.watched_ms = 0.0  # when the sender looks whether it came; 0: it does not look
+        self.behind: Place | None = None  # what lies behind the proxy
         self.may_resolve = False  # libcurl calls a literal address resolved, too
         self.token = 0
         self._clear()
@@ -188,6 +192,8 @@ class Slot:
             # Always a tunnel: a proxy that reads requests may repeat them, and answers in the partner's name.
             easy.setopt(pycurl.HTTPPROXYTUNNEL, 1)
             easy.setopt(pycurl.PROXY_SSLVERSION, pycurl.SSLVERSION_TLSv1_2)
+            if self._settings.authorities_file:
+                easy.setopt(pycurl.PROXY_CAINFO, self._settings.authorities_file)
             if proxy.user or proxy.password:
                 easy.setopt(pycurl.PROXYAUTH, pycurl.HTTPAUTH_BASIC)
                 easy.setopt(pycurl.PROXYUSERNAME, proxy.user)
