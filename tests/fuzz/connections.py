@@ -62,7 +62,8 @@ class Connections:
             return
         if how & FAILS:
             return  # the ids of clicks that are not recorded are made when the disk has failed
-        must(door.commit.frames == thorough.commit.frames, "both ways leave the same frames")
+        frames = door.commit.frames, thorough.commit.frames
+        must(frames[0] == frames[1], "both ways leave the same frames", *frames)
         one, two = ([data for _, data in done.writes] for done in (wire, other))
         must(one == two, "both ways answer the same", one, two)
 

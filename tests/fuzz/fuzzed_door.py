@@ -15,14 +15,14 @@ import msgspec
 from support.catalog_text import SETTINGS
 from support.clock import FakeClock
 from support.parsed import Turns, Wire
-from waypost.doors.answers import CONTINUE, Answers
+from waypost.doors.answers import CONTINUE, KEEP, Answers
 from waypost.doors.batches import Batches
 from waypost.doors.bulk import Bulk
 from waypost.doors.clicks import Clicks
 from waypost.doors.commit import Fallback, Waiting
 from waypost.doors.door_time import DoorTime
 from waypost.doors.impressions import Impressions
-from waypost.doors.inbox import Inbox
+from waypost.doors.inbox import Inbox, Piece
 from waypost.doors.known_heads import KnownHeads
 from waypost.doors.limits import LargeBodies, Limits
 from waypost.doors.pages import Pages
@@ -161,6 +161,19 @@ class HeldCommit:
     ) -> None:
         self.frames.append(frame)
         self.held.append((self._door.handled, waiting, response, fallback))
+
+    @property
+    def room(self) -> int:
+        return 0 if self.is_full else 1000
+
+    def add_each(
+        self, frames: Sequence[bytes], answers: Sequence[tuple[Waiting, bytes, Fallback]], clicks: int = 0
+    ) -> None:
+        self.frames.extend(frames)
+        for waiting, response, fallback in answers:
+            self.held.append((self._door.handled, waiting, response, fallback))
+            self._door.handled += 1
+        self._door.answered = self._door.handled
 
     def add_many(self, waiting: Waiting, frames: Sequence[bytes], response: bytes, fallback: Fallback) -> None:
         self.frames.extend(frames)
@@ -315,7 +328,7 @@ class FuzzedDoor:
         self.inbox = Inbox()
         self.inbox._log = _Loud()
         self.turns = Turns()
-        self.inbox.start(self.turns, self._routes.take_at_once)  # type: ignore[arg-type]
+        self.inbox.start(self.turns, self.take_at_once)  # type: ignore[arg-type]
         self.answers._errors.clear()
 
     def teach(self, requests: list[bytes]) -> None:
@@ -361,6 +374,17 @@ class FuzzedDoor:
         self._routes.handle(connection)
         self.handled += 1
         self.answered = self.handled
+
+    def take_at_once(self, pieces: list[Piece]) -> list[Piece]:
+        left = self._routes.take_at_once(pieces)
+        for piece in pieces:
+            if not any(piece is one for one in left):
+                connection, _, head = piece
+                assert head is not None
+                url, headers, _ = head
+                address = connection.origin(headers) if connection.is_proxy else connection.peer
+                self.requests.append(Handled(b"GET", url, dict(headers), b"", KEEP, address))
+        return left
 
     def note_unreadable(self, connection: Connection, code: str, data: bytes) -> None:
         must(code in ERRORS, "a refusal has a code that is known", code)

@@ -63,6 +63,7 @@ class Clicks:
         found: list[tuple[int, Connection, Ask]] = []
         room = self._commit.room
         links = shelf.links
+        is_served = shelf.hosts.is_served if shelf.hosts.has_inactive else None
         for nth, (connection, _, head) in enumerate(pieces):
             if connection in connections:
                 continue  # one piece of each a turn: if it is not taken after all, none behind it may be
@@ -72,6 +73,8 @@ class Clicks:
             target, headers, _ = head
             name, _, query = target[3:].partition(b"?")
             plan = links.get(name)
+            if is_served is not None and not is_served(headers):
+                continue
             if plan is None or plan.code or query.find(b"mode=") >= 0 or len(found) >= room:
                 continue
             address = connection.origin(headers) if connection.is_proxy else connection.peer

@@ -40,6 +40,10 @@ class Hosts:
         host = header.lower()
         return self._plans.get(host) or self._plans.get(without_port(host)) or self._others
 
+    def is_served(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether a request with these headers is for a host that is served."""
+        return self.of(headers.get(b"host", b"")).is_active
+
 
 def without_port(host: bytes) -> bytes:
     """A `Host` header's name; an IPv6 address keeps its brackets."""

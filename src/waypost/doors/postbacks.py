@@ -63,6 +63,7 @@ class Postbacks:
         calls: list[tuple[Connection, Caller, bytes, str]] = []
         room = self._commit.room
         callers = shelf.callers
+        is_served = shelf.hosts.is_served if shelf.hosts.has_inactive else None
         for piece in pieces:
             connection, _, head = piece
             if head is not None and head[0][:10] == _PLAIN_PATH:
@@ -80,6 +81,7 @@ class Postbacks:
                     and not connection.is_closing
                     and connection not in behind
                     and len(calls) < room
+                    and (is_served is None or is_served(headers))
                 ):
                     address = connection.origin(headers) if connection.is_proxy else connection.peer
                     calls.append((connection, caller, query, address))

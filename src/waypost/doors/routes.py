@@ -117,7 +117,7 @@ class Routes:
     def take_at_once(self, pieces: list[Piece]) -> list[Piece]:
         """Takes the plain calls and clicks among what came in a turn; see `inbox.TakeAtOnce`."""
         shelf = self.shelf
-        if shelf is None or shelf.hosts.has_inactive:
+        if shelf is None:
             return pieces
         left = self._postbacks.take_plain(shelf, pieces)
         return self._clicks.take_plain(shelf, left, self._may_visit) if left else left
@@ -151,7 +151,7 @@ class Routes:
         return True
 
     def _is_for_us(self, connection: Connection, shelf: Shelf) -> bool:
-        return shelf.hosts.of(connection.headers.get(b"host", b"")).is_active or connection.url == b"/healthz"
+        return shelf.hosts.is_served(connection.headers) or connection.url == b"/healthz"
 
     def _own_file(self, connection: Connection, path: bytes, query: bytes) -> bool:
         """What pages and phones ask for, and what a host is given in the catalog; whether it was one of these."""
