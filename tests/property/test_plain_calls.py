@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.doors import Answer, RunningDoor, running_door
+from waypost.catalog.outside import Domain
+from waypost.doors.hosts import Hosts
 from waypost.doors.inbox import Piece
 from waypost.doors.protocol import Connection
 from waypost.model.frames import PostbackIn
@@ -157,3 +159,22 @@ def test_clicks_of_a_turn_are_taken_together_one_of_each_connection(door: Runnin
     assert [connection for connection, _, _ in answers] == [connections[0], connections[5]]
     assert all(b"Location: http://127.0.0.1:9000/land?cid=" in answer for _, answer, _ in answers)
     assert [connection.pending for connection in connections] == [1, 0, 0, 0, 0, 1]
+
+
+def test_what_is_for_a_host_that_is_not_served_is_taken_by_nobody_at_once(door: RunningDoor) -> None:
+    assert door.get("/c/demo").status == 302
+    shelf = door.door._routes.shelf
+    assert shelf is not None
+    served, shelf.hosts = shelf.hosts, Hosts((Domain("closed.example", active=False),))
+    pieces: list[Piece] = [
+        (Connection(door.door, "192.0.2.1"), b"", (target, {b"host": host}, False))
+        for host in (b"closed.example", b"CLOSED.example:80", b"open.example")
+        for target in (b"/c/demo", b"/postback?token=s3cret")
+    ]
+    commit = door.door.commit
+    commit.add_each = lambda frames, answers, clicks=0: None  # type: ignore[method-assign]
+    try:
+        assert door.door._routes.take_at_once(pieces) == pieces[:4]
+    finally:
+        shelf.hosts = served
+        del commit.add_each
