@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from support.clock import FakeClock
 from waypost import assembly
 from waypost.cli.main import app
+from waypost.courier.restraint import Held
 from waypost.engines.local.egress import own_addresses
 from waypost.engines.local.positions import FilePositions
 from waypost.engines.sqlite.journal import SqliteFeed
 from waypost.engines.sqlite.lanes import SqliteLanes
 from waypost.errors import WaypostError
+from waypost.explain.lanes import LaneSources, report
 from waypost.layout import Layout
 from waypost.model.frames import OperatorChange, Outcome, PostbackOut, SendResult
 from waypost.model.lane_words import LaneWord, word_of
@@ -108,9 +111,9 @@ def test_lanes_are_listed_with_what_stands_in_them(house: House) -> None:
         control = LaneControl(house.fast, LaneState.PAUSED, "they move", "ann", NOW_MS)
         chore = Chore(9, "retry", house.geozo, (2, 3), 7, by="bob", done=5)
         shard.apply(LaneBatch(controls=[control], chores=[chore]))
-    report = house.answer()
-    assert not report["is_live"]
-    plain, fast = report["lanes"]
+    listed = house.answer()
+    assert not listed["is_live"]
+    plain, fast = listed["lanes"]
     assert (plain["lane"], plain["live"], plain["dead"], plain["held"]) == ("geozo", 2, 3, 1)
     assert plain["work"] == [{"kind": "retry", "done": 5, "by": "bob", "why": ""}]
     assert (fast["lane"], fast["state"], fast["why"], fast["by"]) == ("geozo/fast", "paused", "they move", "ann")
@@ -122,6 +125,32 @@ def test_lanes_are_listed_with_what_stands_in_them(house: House) -> None:
     assert "geozo: retry at work, 5 done so far, asked by bob" in text
     assert "no courier works" in text
     assert max(map(len, text.splitlines())) <= 140
+
+
+@pytest.mark.parametrize(
+    ("published", "state"),
+    [
+        ({}, "open"),
+        ({"breaker": "open", "held_by": "breaker", "held_until_ms": NOW_MS + 5000}, "breaker open"),
+        ({"breaker": "half-open"}, "breaker half-open"),
+        ({"held_by": Held.RATE.value, "held_until_ms": NOW_MS + 5000}, "throttled"),
+        ({"held_by": Held.QUIET.value, "held_until_ms": NOW_MS + 5000}, "quiet"),
+        ({"held_by": Held.RETRY_AFTER.value, "held_until_ms": NOW_MS + 5000}, "asked to wait"),
+        ({"held_by": Held.PAUSED.value}, "open"),  # which is the shard's to say
+    ],
+)
+def test_what_a_courier_publishes_is_shown_while_it_works(published: dict[str, Any], state: str) -> None:
+    values = {"delivered": 3, "failures": 1, "limit": 8, "per_s": 2, "latency_p50_ms": 5, "latency_p99_ms": 9}
+    snapshot = {"role": "courier-0", "at_ms": NOW_MS, "details": {"lanes": {"geozo": {**values, **published}}}}
+    clock = FakeClock(NOW_MS)
+    (row,) = report(LaneSources([], None, 0, [snapshot], clock)).lanes
+    assert (row.lane, row.state, row.limit, row.rate_per_s, row.success) == ("geozo", state, 8, 2, 0.75)
+    assert row.why == ("until 2027-01-15 08:00:05.000Z" if "held_until_ms" in published else "")
+    snapshot["details"]["offline"] = {"since_ms": NOW_MS}  # type: ignore[index]
+    assert report(LaneSources([], None, 0, [snapshot], clock)).lanes[0].state == "offline"
+    clock.advance(6000)
+    silent = report(LaneSources([], None, 0, [snapshot], clock))
+    assert (silent.is_live, silent.lanes) == (False, [])
 
 
 def test_an_unknown_lane_is_an_error_with_its_code(house: House) -> None:
