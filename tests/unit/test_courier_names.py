@@ -223,6 +223,47 @@ def test_a_name_that_moves_is_followed(server: NameServer, monkeypatch: pytest.M
     assert (moved.status, moved.address) == (200, "127.0.0.2")
 
 
+def test_a_name_that_turns_inwards_is_refused_though_a_connection_stands(
+    server: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rebinding: first an address that is allowed, then one that is not."""
+    moved_ms = 0.0
+    now_ms = curl.monotonic_ms
+    monkeypatch.setattr(curl, "monotonic_ms", lambda: now_ms() + moved_ms)
+    sender = CurlSender(settings_with(server), AddressGuard(["127.0.0.1"], [80]))
+    try:
+        with serving(lambda nth, data: OK) as partner:
+            server.table["p.example"], server.ttl_s = ["127.0.0.1"], 0
+            url = f"http://p.example:{partner.port}/"
+            assert send(sender, get(0, url=url))[0].status == 200
+            for token, answers in enumerate((["127.0.0.2"], ["127.0.0.1", "169.254.169.254"]), 2):
+                server.table["p.example"] = answers
+                moved_ms += 20_000
+                (report,) = send(sender, get(0, token=token, url=url))
+                assert (report.code, report.sent) == ("address_forbidden", False)
+            assert len(partner.requests) == 1
+            server.table["p.example"] = ["127.0.0.1"]
+            moved_ms += 20_000
+            assert send(sender, get(0, token=9, url=url))[0].status == 200
+    finally:
+        sender.close()
+
+
+def test_an_answer_that_comes_late_is_taken(server: NameServer) -> None:
+    asking = Asking(server, dns_timeout_ms=30_000)
+    try:
+        server.table["p.example"] = [PUBLIC]
+        assert asking.look("http://p.example/") is None
+        asking.names.settle(asking.now_ms + 30_000) if not asking.names.has_answers else None
+        end = time.monotonic() + 10
+        while (found := asking.names._names["p.example"].found) is None or found.judgement:
+            assert time.monotonic() < end
+            asking.names.settle(asking.now_ms + 30_000)
+        assert found.addresses == (PUBLIC,)
+    finally:
+        asking.names.close()
+
+
 def test_a_name_server_that_hangs_holds_up_nobody_else(sender: CurlSender, server: NameServer) -> None:
     hanging = [f"hang-{number}.example" for number in range(200)]
     server.silent.update(hanging)

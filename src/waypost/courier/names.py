@@ -150,8 +150,7 @@ class Names:
                 continue  # answered
             why = f"{name.host}: no name server answered within {self._settings.dns_timeout_ms} ms"
             name.found = self._failed(why, now_ms)
-            self._asked.append((now_ms + self._settings.dns_timeout_ms, name))  # c-ares is not done with it
-            name.asked_ms = now_ms
+            name.asked_ms = 0.0  # should the answer come after all, it is taken
             settled.append(name)
         if self._is_stale and now_ms - self._forgot_ms >= _FORGET_MS:
             self._is_stale, self._forgot_ms = False, now_ms
