@@ -12,6 +12,8 @@ from waypost.explain.names import Names
 from waypost.explain.resend_jobs import count, jobs
 from waypost.explain.resend_report import jobs_text, preview_text
 from waypost.explain.resends import Again, Pick, Tails, Wanted, counted
+from waypost.explain.story import AttemptEvent
+from waypost.explain.trace import trace
 from waypost.model.frames import PostbackOut, Resend
 from waypost.model.ids import conversion_text
 from waypost.model.wire import decode_block
@@ -108,6 +110,10 @@ def test_what_was_resent_counts_its_attempts_and_is_selected_once(tmp_path: Path
         row = rows["j1"]
         assert (row.state, row.added, row.delivered, row.waiting, row.written) == ("added", 4, 4, 0, 0)
         assert "j1  added" in jobs_text(rows.values(), Names(sources.catalogs))
+        sent = steps[0].postback
+        assert sent is not None
+        tries = [event for event in trace(sent.id, sources).events if isinstance(event, AttemptEvent)]
+        assert [(one.attempt, one.is_repeat, one.reason) for one in tries] == [(1, False, "first"), (2, True, "resend")]
         sources.close()
     world.close()
 

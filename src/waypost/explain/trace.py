@@ -390,14 +390,17 @@ class _Teller:
         )
 
     def _attempt(self, row: Row, outcome: dict[str, Any]) -> AnyEvent:
+        # A resend's attempts count on from those that were begun before it, as the partner sees them.
+        begun = (one["begun"] or 0 for one in self._found.of("postbacks") if one["position"] == outcome["seq"])
+        attempt = outcome["attempt"] + next(begun, 0)
         return AttemptEvent(
             at_ms=row["at_ms"],
             feed=row["feed"],
             position=row["position"],
             postback=outcome["id"],
             partner=self._names.partner_name(0, row["partner"]),
-            attempt=outcome["attempt"],
-            is_repeat=outcome["attempt"] > 1,
+            attempt=attempt,
+            is_repeat=attempt > 1,
             reason=row["reason"],
             method=row["method"],
             url=row["url"],
