@@ -328,3 +328,23 @@ def test_lanes_that_are_held_back_cost_a_cycle_nothing(world: World, monkeypatch
         courier.step()
     assert asked == [] and len(sender.sent) == 58 + 50
     assert not courier._schedule._round and not courier._schedule._hungry
+
+
+def test_a_pause_that_a_partner_asked_for_outlives_the_lanes_idleness(world: World) -> None:
+    world.deliveries[1] = Delivery(retry_schedule_ms=())
+    world.put(1)
+    courier, sender = world.courier(FakeSender(lambda request: answered(request, status=503, retry_after="60")))
+    settle(courier)
+    assert world.depth() == (0, 0, 1)
+    world.lanes().close()
+    courier._schedule.lanes[1].dead = 0  # as if an operator had dropped it
+    sender.answer = answered
+    for _ in range(20):
+        world.clock.advance(1000)
+        settle(courier)
+    world.put(1)
+    settle(courier)
+    assert len(sender.sent) == 1
+    world.clock.advance(41_000)
+    settle(courier)
+    assert len(sender.sent) == 2

@@ -190,31 +190,27 @@ class Courier:
             return 0
         now_ms = self._clock.now_ms()
         values = self._stats.values
-        kept_max, tokens = self._settings.body_kept_bytes_max, self._dispatch.tokens
+        kept_max, tokens, policies = self._settings.body_kept_bytes_max, self._dispatch.tokens, self._policies
+        flights, freed, all_landed = self._flights, self._schedule.freed, self._landed
         ended = delivered = 0
         for report in reports:
             if report.token < 0:  # no attempt, but a token that attempts wait for, or a probe
                 reports += self._other_landed(report, now_ms)
                 continue
-            flight = self._flights.pop(report.token)
+            flight = flights.pop(report.token)
             lane, post = flight.lane, flight.item.post
             lane.url = flight.url
-            cut = report.code != "" and is_cut(report)
-            if cut and self._offline.failed(lane.number, now_ms, self._schedule.lanes):
-                self._schedule.forgive()
-            is_excused = cut and self._offline.since_ms > 0
-            landed = land(report, flight, now_ms, self._policies.of(post.lane).retry, kept_max, tokens, is_excused)
+            is_excused = report.code != "" and self._is_excused(report, lane, now_ms)
+            landed = land(report, flight, now_ms, policies, kept_max, tokens, is_excused)
             ended += 1
-            self._landed.append(landed)
-            self._schedule.freed(lane, flight.item, report.total_us)
+            all_landed.append(landed)
+            freed(lane, flight.item, report.total_us)
             if landed.outcomes[0].result is _DELIVERED:
                 lane.good += 1
                 if not lane.is_plain:
                     self._schedule.good(lane, flight.at_ms, now_ms)
             else:
                 self._failed(report, flight, landed, now_ms, is_excused)
-            if report.status == GONE and not report.code and landed.outcomes[0].result is not _DELIVERED:
-                self._control.gone(post.lane, flight.url, now_ms)
             for outcome in landed.outcomes:
                 if outcome.result is _DELIVERED:
                     delivered += 1
@@ -255,6 +251,14 @@ class Courier:
         self._commit()  # before anything is picked: it may be gone from its lane by then
         return 1
 
+    def _is_excused(self, report: SendReport, lane: Lane, now_ms: int) -> bool:
+        """Whether a request that got no answer failed because our own line is down."""
+        if not is_cut(report):
+            return False
+        if self._offline.failed(lane.number, now_ms, self._schedule.lanes):
+            self._schedule.forgive()
+        return self._offline.since_ms > 0
+
     def _failed(self, report: SendReport, flight: Flight, landed: Landed, now_ms: int, is_excused: bool) -> None:
         """Has the lane take note of an attempt that did not deliver."""
         lane, wait_ms = flight.lane, 0
@@ -266,6 +270,8 @@ class Courier:
         if status:
             self._offline.heard(lane.number, now_ms)
         self._schedule.failed(lane, blame, flight.at_ms, now_ms, wait_ms)
+        if status == GONE:
+            self._control.gone(lane.number, flight.url, now_ms)
 
     def _tick(self) -> None:
         """What is not done for each send, but a few times a second."""

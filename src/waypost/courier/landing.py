@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from waypost.courier.policies import Policies
 from waypost.courier.render import CompiledRule, redacted
 from waypost.courier.schedule import Bundle, Lane, Waiting
 from waypost.courier.secrets import without, without_in_body
@@ -57,7 +58,7 @@ def land(
     report: SendReport,
     flight: Flight,
     now_ms: int,
-    policy: RetryPolicy,
+    policies: Policies,
     kept_max: int,
     tokens: Tokens,
     is_excused: bool = False,
@@ -82,12 +83,12 @@ def land(
             retry_after=report.retry_after,
             tried=_tried(flight, item),
             now_ms=now_ms,
-            policy=policy,
+            policy=policies.of(post.lane).retry,
         )
         detail = _noted(detail, judgement)
         outcomes = (Outcome(post.id, item.seq, flight.attempt, *judgement[:3]),)
     else:
-        outcomes, judgement = _special_outcomes(report, flight, special, now_ms, policy, tokens)
+        outcomes, judgement = _special_outcomes(report, flight, special, now_ms, policies.of(post.lane).retry, tokens)
         detail = _noted(detail, judgement)
     if special is not None:
         body = without_in_body(body[:kept_max], special.hidden)

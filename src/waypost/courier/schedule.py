@@ -304,7 +304,8 @@ class Schedule:
         """Drops lanes that hold nothing and did nothing lately."""
         for number in [number for number, lane in self.lanes.items() if lane.is_idle and lane.latency.is_empty]:
             lane = self.lanes[number]
-            if not (lane.is_listed or lane.is_hungry or lane.is_spilled or lane.is_busy):
+            is_asked_for = lane.is_listed or lane.is_hungry or lane.is_spilled or lane.is_busy
+            if not is_asked_for and lane.restraint.wait_ms <= self._seen_ms:
                 if lane.restraint.rates is not None:
                     self._buckets[number] = lane.restraint.rates.encoded()
                 del self.lanes[number]
