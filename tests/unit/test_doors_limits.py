@@ -130,6 +130,12 @@ def test_visits_are_limited_by_public_address(tmp_path: Path) -> None:
             assert statuses(ours, "/c/demo", 4) == [302] * 4, "a proxy that nobody named"
 
 
+def test_a_named_proxy_that_says_nothing_of_its_visitors_is_not_taken_for_one() -> None:
+    limits = Limits(door_settings(address_clicks_per_s=1, address_clicks_burst=1, proxies=["203.0.113.7/24"]).door)
+    assert not any(limits.visit("203.0.113.200", 0) for _ in range(5))
+    assert [limits.visit("203.0.114.1", 0) for _ in range(2)] == [0, 1]
+
+
 def test_clicks_are_limited_by_default_and_no_carrier_ever_feels_it() -> None:
     limits = Limits(load_settings(environment={}).door)
     day_of_a_large_carrier = [limits.visit("203.0.113.7", nth * 10.0) for nth in range(50_000)]

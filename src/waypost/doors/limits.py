@@ -8,7 +8,7 @@ gets a full bucket again.
 """
 
 from collections import OrderedDict
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_network
 from math import ceil
 from typing import Protocol
 
@@ -17,11 +17,9 @@ from waypost.stages.addresses import AllowList
 
 _ROUNDING_MS = 1e-6
 # Where no visitor lives: who comes from there is a proxy that nobody named, and all visitors at once.
-_OURS = AllowList(
-    (
-        *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10"),
-        *("::1/128", "fc00::/7", "fe80::/10"),
-    )
+_OURS = (
+    *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10"),
+    *("::1/128", "fc00::/7", "fe80::/10"),
 )
 
 
@@ -110,6 +108,8 @@ class Limits:
     def __init__(self, settings: DoorSettings) -> None:
         bound = settings.limited_addresses_max
         self.refused = Buckets(settings.address_refused_per_s, settings.address_refused_burst, bound)
+        # Addresses that stand for many visitors: these, and named proxies that did not say whom they speak for.
+        self._many = AllowList((*_OURS, *(str(ip_network(text, strict=False)) for text in settings.proxies)))
         self._visits = Buckets(settings.address_clicks_per_s, settings.address_clicks_burst, bound)
         self.deferred = Buckets(settings.address_deferred_per_s, settings.address_deferred_burst, bound)
         self.large_bodies = LargeBodies(settings.batches_max)
@@ -124,7 +124,7 @@ class Limits:
     def visit(self, address: str, now_ms: float) -> int:
         """Takes a visit (a click, an impression, a page's report): 0, or the seconds after which it may be tried."""
         wait_s = self._visits.take(address, now_ms)
-        return 0 if wait_s and _OURS.permits(address) else wait_s
+        return 0 if wait_s and self._many.permits(address) else wait_s
 
     def admits(self, connection: Known, address: str) -> bool:
         """Counts a new connection; whether its address may have one more."""
