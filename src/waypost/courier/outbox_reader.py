@@ -31,7 +31,7 @@ class OutboxReader:
     ) -> None:
         self._until = until
         self._outbox, self._owns, self._positions, self._name, self._take_max = outbox, owns, positions, name, take_max
-        self._inbox: deque[tuple[int, Decoded, bytes]] = deque()
+        self._inbox: deque[tuple[int, Decoded | None, bytes]] = deque()  # None: of another shard
         self._ahead: dict[int, int] = {}  # how many of each lane's are in the inbox
         self._read_end = 0  # where the next block of the outbox begins
         self._block_ends: deque[int] = deque()  # of blocks not wholly taken
@@ -51,7 +51,8 @@ class OutboxReader:
 
     def look(self, wanted: int) -> int:
         """Reads until so many frames are there to be taken, or no more are; answers how many lanes are among them."""
-        while len(self._inbox) < wanted:
+        inbox, ahead, owns = self._inbox, self._ahead, self._owns
+        while len(inbox) < wanted:
             blocks = self._outbox.read(self._read_end, self._take_max)
             if not blocks:
                 break
@@ -59,28 +60,32 @@ class OutboxReader:
                 frames = zip(decode_block(block.data, block.count), _split(block), strict=True)
                 for seq, (frame, raw) in enumerate(frames, block.first):
                     if self.position <= seq < self._until:
-                        self._inbox.append((seq, frame, raw))
-                        if isinstance(frame, PostbackOut) and self._owns(frame.lane):
-                            self._ahead[frame.lane] = self._ahead.get(frame.lane, 0) + 1
+                        if type(frame) is not PostbackOut:
+                            inbox.append((seq, frame, raw))
+                        elif owns(frame.lane):
+                            inbox.append((seq, frame, raw))
+                            ahead[frame.lane] = ahead.get(frame.lane, 0) + 1
+                        else:
+                            inbox.append((seq, None, b""))
                 self._block_ends.append(block.end)
             self._read_end = blocks[-1].end
-        return len(self._ahead)
+        return len(ahead)
 
     def next(self) -> tuple[int, Decoded, bytes] | None:
         """Takes a postback of this shard, or what is none: its place, the frame, its bytes. None: nothing is left."""
         inbox, ahead = self._inbox, self._ahead
         while inbox:
-            found = inbox.popleft()
-            self.position = found[0] + 1
-            frame = found[1]
-            if not isinstance(frame, PostbackOut):
-                return found
-            lane = frame.lane
-            if self._owns(lane):
-                ahead[lane] -= 1
-                if not ahead[lane]:
-                    del ahead[lane]
-                return found
+            seq, frame, raw = inbox.popleft()
+            self.position = seq + 1
+            if frame is None:
+                continue
+            if type(frame) is PostbackOut:
+                left = ahead[frame.lane] - 1
+                if left:
+                    ahead[frame.lane] = left
+                else:
+                    del ahead[frame.lane]
+            return seq, frame, raw
         return None
 
     def publish(self, committed: int) -> None:

@@ -28,6 +28,7 @@ from waypost.stages.answers import reads_body
 
 _TEMPLATES_MAX = 20_000
 _VIEWS_MAX = 8
+_FRONTS_MAX = 20_000
 _ATTEMPT_NAMES = frozenset(row.name for row in MACROS.values() if Where.ATTEMPT in row.where)
 _BATCH_BYTES_MAX = 8 << 20
 
@@ -86,6 +87,7 @@ class Renderer:
         self._contexts: dict[int, Context] = {}
         self._rules: OrderedDict[tuple[int, int, int], CompiledRule] = OrderedDict()
         self._views: dict[int, CatalogView] = {}
+        self._fronts: set[str] = set()  # of URLs, up to the path, that were found to be right
         self._own_headers = OwnHeaders()
 
     def render(
@@ -118,7 +120,7 @@ class Renderer:
             shown = rule.url.render_redacted(values, rule.context) if rule.url.secrets else url
         except WaypostError as error:
             raise _render_error(error) from error
-        if not _url(url):
+        if not self._is_url(url):
             raise WaypostError("render_bad_url", f"{shown[:200]!r} is no http or https URL", place=out.id)
         return Rendered(rule.method, url, headers, body, rule, shown, out.id)
 
@@ -158,9 +160,10 @@ class Renderer:
         except WaypostError as error:
             raise _render_error(error) from error
         body = (head + batch.batch.separator.join(items) + tail).encode()
-        if not _url(url) or len(body) > _BATCH_BYTES_MAX:
-            why = f"{shown[:200]!r} is no http or https URL" if not _url(url) else f"the batch has {len(body)} bytes"
-            raise WaypostError("render_bad_url" if not _url(url) else "render_failed", why, place=first.id)
+        if not self._is_url(url):
+            raise WaypostError("render_bad_url", f"{shown[:200]!r} is no http or https URL", place=first.id)
+        if len(body) > _BATCH_BYTES_MAX:
+            raise WaypostError("render_failed", f"the batch has {len(body)} bytes", place=first.id)
         return Rendered(rule.method, url, headers, body, rule, shown, id, tuple(ids))
 
     def own_of(self, out: PostbackOut) -> str:
@@ -193,6 +196,18 @@ class Renderer:
             if "\r" in value or "\n" in value or "\0" in value:
                 raise WaypostError("render_bad_header", f"header {name}", place=place)
             headers.append((name, value))
+
+    def _is_url(self, url: str) -> bool:
+        """Whether it is an http or https URL. Up to its path it is read once for all that have the same front; behind
+        that any letter goes that is seen."""
+        front = url[: url.find("/", 8) + 1]
+        if front not in self._fronts:
+            if not front or not _url(front):
+                return _url(url) is not None  # it may have no path
+            if len(self._fronts) >= _FRONTS_MAX:
+                self._fronts.clear()
+            self._fronts.add(front)
+        return url.isascii() and url.isprintable() and " " not in url
 
     def _rule(self, out: PostbackOut) -> CompiledRule:
         key = (out.catalog, out.partner, out.rule)

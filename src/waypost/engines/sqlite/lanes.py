@@ -67,9 +67,11 @@ _BEGIN = (
     f" first_ms = CASE first_ms WHEN 0 THEN c ELSE first_ms END FROM {_ROWS_OF_JSON} WHERE seq = a"
 )
 _COUNTS = {
-    count: "UPDATE lanes SET taken = taken + column1, removed = removed + column2, queued = queued + column3,"
-    " in_flight = in_flight + column4, dead = dead + column5, seq_sum = seq_sum + column6, held = held + column7"
-    f" FROM (VALUES {','.join(['(?,?,?,?,?,?,?,?)'] * count)}) WHERE lane = column8"
+    count: "INSERT INTO lanes (taken, removed, queued, in_flight, dead, seq_sum, held, lane) VALUES "
+    + ",".join(["(?,?,?,?,?,?,?,?)"] * count)
+    + " ON CONFLICT (lane) DO UPDATE SET taken = taken + excluded.taken, removed = removed + excluded.removed,"
+    " queued = queued + excluded.queued, in_flight = in_flight + excluded.in_flight, dead = dead + excluded.dead,"
+    " seq_sum = seq_sum + excluded.seq_sum, held = held + excluded.held"
     for count in (64, 16, 4, 1)
 }
 
@@ -345,7 +347,6 @@ class SqliteLanes:
     def _write_tally(self, tally: _Tally) -> None:
         new = [lane for lane in tally if lane not in self._known_lanes]
         if new:
-            self._open.executemany("INSERT INTO lanes VALUES (?, 0, 0, 0, 0, 0, 0, 0)", [(lane,) for lane in new])
             self._open.execute("UPDATE shard SET lanes = lanes + ?, lane_sum = lane_sum + ?", (len(new), sum(new)))
         rows = [
             (c.taken, c.removed, c.queued, c.in_flight, c.dead, c.seq_sum, c.held, lane) for lane, c in tally.items()
