@@ -359,6 +359,14 @@ def test_resends_stand_in_a_queue_of_their_own(open_lanes: Open) -> None:
     lanes.close()
 
 
+def test_items_are_found_by_their_places(open_lanes: Open) -> None:
+    lanes = open_lanes()
+    lanes.apply(taking(0, 5, intents=[(1, 1, 1000)]))
+    lanes.apply(ended(0, outcome(1, 1, SendResult.DELIVERED)))
+    assert [item.seq for item in lanes.at([4, 0, 1, 99, 0])] == [0, 4] and lanes.at([]) == []
+    lanes.close()
+
+
 def test_items_of_one_key_are_found_in_their_order(open_lanes: Open) -> None:
     lanes = open_lanes()
     keyed = [msgspec.structs.replace(item(seq, 1 + seq // 5), key="ab"[seq % 2]) for seq in range(6)]

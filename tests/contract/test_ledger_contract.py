@@ -5,13 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from support.crash import run_and_kill
 from support.traffic import START_MS, call
 from waypost.engines.sqlite.ledger import SqliteLedger
 from waypost.errors import WaypostError
-from waypost.model.frames import BatchRecord, Conversion, Decision, PostbackOut, SourceRange, Status, Verdict
+from waypost.model.frames import BatchRecord, Conversion, Decision, PostbackOut, ResendJob, SourceRange, Status, Verdict
 from waypost.model.wire import decode_block, encode_frame
 from waypost.ports.ledger import Keyed, Ledger, LedgerChanges, Parked
 
@@ -206,3 +207,22 @@ def test_a_lost_keyed_receipt_is_noticed(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "ledger.db") as connection:
         connection.execute("DELETE FROM keyed")
     assert ledger.problems() == ["ledger: 1 rows were written to keyed, 0 are held"]
+
+
+def test_jobs_of_resends_are_kept_as_they_stand_last(engine: Any) -> None:
+    ledger = engine.open()
+    job = ResendJob("j1", START_MS, "me", "{}", 20_000, 7, START_MS * 1000, 3, {"rule_gone": 1}, "adding")
+    ledger.apply(changes(1, 0, 1, jobs=[job, ResendJob("j0", state="added")]))
+    assert list(ledger.jobs()) == ["j0", "j1"] and ledger.jobs(["j1", "nobody"]) == {"j1": job}
+    ended = msgspec.structs.replace(job, taken=9, state="cancelled", why="a mistake")
+    ledger.apply(changes(2, 1, 2, jobs=[ended]))
+    assert ledger.jobs(["j1"]) == {"j1": ended} and ledger.problems() == []
+
+
+def test_a_ledger_of_an_older_release_has_no_jobs(tmp_path: Path) -> None:
+    SqliteLedger(tmp_path / "ledger.db").close()
+    with sqlite3.connect(tmp_path / "ledger.db") as connection:
+        connection.execute("DROP TABLE jobs")
+    reader = SqliteLedger(tmp_path / "ledger.db", read_only=True)
+    assert reader.jobs() == {}
+    reader.close()

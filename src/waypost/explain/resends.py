@@ -19,7 +19,7 @@ from waypost.ports.lanes import ItemState
 from waypost.stages.archive_rows import Row
 from waypost.stages.resends import AGAIN, REFUSALS, again
 
-AT_ONCE = 2_000
+AT_ONCE = 10_000
 _UNTRIED = (SendResult.HELD, SendResult.SUPERSEDED, SendResult.DROPPED, SendResult.REDRIVEN)  # came without an attempt
 _STATES = {
     ItemState.QUEUED: "queued", ItemState.IN_FLIGHT: "in_flight", ItemState.DEAD: "dead", ItemState.HELD: "held",

@@ -9,7 +9,7 @@ what it told, is a *correction* where the partner takes such: the rule's postbac
 linked to the last one (docs/decisions/0034-what-is-a-correction.md).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from hashlib import blake2b
 from typing import NamedTuple, TypeAlias
 
@@ -33,6 +33,7 @@ class Fired(NamedTuple):
 
 
 _NOTHING = Fired()
+_blank_digest = blake2b(digest_size=8)
 
 
 def fire(
@@ -78,9 +79,10 @@ def fire(
         nth = before + len(postbacks) + 1
         identifier = postback_text(named, nth)
         outcomes.append(RuleOutcome(entry.rule.no, identifier, "", other))
-        postbacks.append(_postback(identifier, entry, case, decision))
+        post = _postback(identifier, entry, case, decision)
+        postbacks.append(post)
         if conversion is not None:
-            said[entry.key] = (entry.key, nth, _digest(entry, case, decision))
+            said[entry.key] = (entry.key, nth, _digest(entry, post.values))
         if entry.rule.first_only and case.click_key is not None:
             firsts.append(entry.key)
     if may_correct:
@@ -106,7 +108,10 @@ def _correct(
     places = {(outcome.rule, outcome.partner): nth for nth, outcome in enumerate(outcomes)}
     for key, last, digest in told:
         rule = rules.by_key(case.partner, key) if key not in said else None
-        if rule is None or (now := _digest(rule, case, decision)) == digest:
+        if rule is None:
+            continue
+        now = _digest(rule, {name: value(case, decision) for name, value in rule.stated})
+        if now == digest:
             continue
         other = 0 if rule.owner == decision.partner else rule.owner
         place = places.get((rule.rule.no, other))
@@ -134,12 +139,13 @@ def _uncorrected(rule: Candidate, case: Case, decision: Decision) -> str:
     return f"what it told has changed, but is not corrected: {stopped}" if stopped else ""
 
 
-def _digest(rule: Candidate, case: Case, decision: Decision) -> int:
+def _digest(rule: Candidate, values: Mapping[str, str]) -> int:
     """Of the values that an update may change, as the rule tells them."""
     if not rule.stated:
         return 0
-    text = "\0".join([value(case, decision) for _, value in rule.stated])
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest()) >> 1
+    digest = _blank_digest.copy()  # cheaper than one with parameters, each time
+    digest.update("\0".join([values[name] for name, _ in rule.stated]).encode())
+    return int.from_bytes(digest.digest()) >> 1
 
 
 def _postback(identifier: str, candidate: Candidate, case: Case, decision: Decision, corrects: str = "") -> PostbackOut:
