@@ -14,6 +14,7 @@ from support.crash import run_and_kill
 from waypost.engines.sqlite.lanes import SqliteLanes
 from waypost.errors import WaypostError
 from waypost.model.frames import Outcome, SendResult
+from waypost.model.lanes import lane_number
 from waypost.ports.lanes import Chore, ItemState, LaneBatch, LaneControl, LaneItem, LaneQueue, Lanes, LaneState, Rank
 
 Open = Callable[..., Lanes]
@@ -532,3 +533,18 @@ INSERT INTO items VALUES (0, 1, 'p0', 1, 1, 1000, 1000, 0, x'00'), (1, 1, 'p1', 
     assert lanes.problems() == []
     lanes.close()
     SqliteLanes(file, shard=0, shards=1).close()
+
+
+def test_any_number_of_named_lanes_is_counted_and_one_that_is_gone_is_named(tmp_path: Path) -> None:
+    numbers = [lane_number(1, f"lane-{n}") for n in range(100)]  # of 60 bits: their sum is beyond SQLite's integers
+    lanes = SqliteLanes(tmp_path / "shard-0.db", shard=0, shards=1)
+    lanes.apply(LaneBatch(0, 100, [item(seq, lane) for seq, lane in enumerate(numbers)]))
+    assert lanes.problems() == []
+    assert {depth.lane for depth in lanes.depths()} == set(numbers)
+    lanes.close()
+    with sqlite3.connect(tmp_path / "shard-0.db") as connection:
+        connection.execute("DELETE FROM lanes WHERE lane = ?", (numbers[7],))
+    connection.close()
+    lanes = SqliteLanes(tmp_path / "shard-0.db", shard=0, shards=1)
+    assert any(f"the row of lane {numbers[7]} is missing" in problem for problem in lanes.problems())
+    lanes.close()

@@ -22,7 +22,15 @@ import msgspec
 from waypost.engines.sqlite.connection import connect, store_error, transaction
 from waypost.engines.sqlite.lanes_problems import lane_store_problems
 from waypost.engines.sqlite.lanes_queues import queues_of
-from waypost.engines.sqlite.lanes_tables import COLUMNS, FORM, bring_to_form, item_of, make_tables, take_lock
+from waypost.engines.sqlite.lanes_tables import (
+    COLUMNS,
+    FORM,
+    LANES_MASK,
+    bring_to_form,
+    item_of,
+    make_tables,
+    take_lock,
+)
 from waypost.errors import WaypostError
 from waypost.model.frames import Outcome, PostbackOut, SendResult
 from waypost.model.wire import decode_frame, encode_frame
@@ -347,7 +355,10 @@ class SqliteLanes:
     def _write_tally(self, tally: _Tally) -> None:
         new = [lane for lane in tally if lane not in self._known_lanes]
         if new:
-            self._open.execute("UPDATE shard SET lanes = lanes + ?, lane_sum = lane_sum + ?", (len(new), sum(new)))
+            self._open.execute(
+                f"UPDATE shard SET lanes = lanes + ?, lane_sum = ((lane_sum & {LANES_MASK}) + ?) & {LANES_MASK}",
+                (len(new), sum(new) & LANES_MASK),
+            )
         rows = [
             (c.taken, c.removed, c.queued, c.in_flight, c.dead, c.seq_sum, c.held, lane) for lane, c in tally.items()
         ]

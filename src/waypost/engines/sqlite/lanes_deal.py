@@ -19,7 +19,7 @@ import msgspec
 
 from waypost.engines.local.durable import sync_path
 from waypost.engines.sqlite.connection import connect, store_error
-from waypost.engines.sqlite.lanes_tables import FORM, make_tables
+from waypost.engines.sqlite.lanes_tables import FORM, make_tables, sum_of_lanes
 from waypost.errors import WaypostError
 from waypost.ports.lanes import Chore
 
@@ -216,7 +216,7 @@ class _Making:
             if chore.lane % self._shards == shard
         ]
         connection.executemany("INSERT INTO chores VALUES (?, ?)", chores)
-        lanes, lane_sum = connection.execute("SELECT count(*), ifnull(sum(lane), 0) FROM lanes").fetchone()
+        lanes, lane_sum = sum_of_lanes(connection)
         connection.execute(
             "INSERT INTO shard (one, form, shard, shards, fence, outbox_end, sources, lanes, lane_sum)"
             " VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)",

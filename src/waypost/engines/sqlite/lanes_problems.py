@@ -6,6 +6,8 @@ Owns: the words for what is missing. Reads one shard; writes nothing. `lanes.py`
 import sqlite3
 from collections.abc import Iterator
 
+from waypost.engines.sqlite.lanes_tables import LANES_MASK, sum_of_lanes
+
 
 def lane_store_problems(connection: sqlite3.Connection) -> Iterator[str]:
     """See `ports.lanes.Lanes.problems`."""
@@ -17,10 +19,10 @@ def lane_store_problems(connection: sqlite3.Connection) -> Iterator[str]:
     found = connection.execute("SELECT count(*) FROM positions").fetchone()[0]
     if found != sources:
         yield f"positions of {sources} journals are expected, {found} are there"
-    count, total = connection.execute("SELECT count(*), ifnull(sum(lane), 0) FROM lanes").fetchone()
+    count, total = sum_of_lanes(connection)
     if count == lanes - 1:
-        yield f"the row of lane {lane_sum - total} is missing"
-    elif (count, total) != (lanes, lane_sum):
+        yield f"the row of lane {(lane_sum - total) & LANES_MASK} is missing"
+    elif (count, total) != (lanes, lane_sum & LANES_MASK):
         yield f"{lanes} lanes are expected, {count} are there"
     held = {
         row[0]: row[1:]

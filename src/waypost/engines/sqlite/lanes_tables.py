@@ -15,6 +15,8 @@ from waypost.ports.lanes import ItemState, LaneItem
 
 FORM = 2  # of the tables; 1 had neither ranks, keys and reasons nor what an operator makes of lanes
 
+LANES_MASK = (1 << 61) - 1  # lane numbers have 60 bits: their sum is kept within this, for SQLite adds in 63
+
 _TABLES = """
 CREATE TABLE shard (
   one INTEGER PRIMARY KEY CHECK (one = 1), form INTEGER NOT NULL, shard INTEGER NOT NULL, shards INTEGER NOT NULL,
@@ -49,6 +51,14 @@ _FROM_FORM_1 = (
     "DROP INDEX items_in_flight;\n" + _TABLES_OF_FORM_2 + "UPDATE shard SET form = 2;\n"
 )
 COLUMNS = "seq, lane, id, state, attempt, due_ms, first_ms, frame, unknown, rank, key, code, excused"
+
+
+def sum_of_lanes(connection: sqlite3.Connection) -> tuple[int, int]:
+    """How many lanes have a row, and the sum of their numbers."""
+    count, low, high = connection.execute(
+        "SELECT count(*), ifnull(sum(lane & 0x3fffffff), 0), ifnull(sum(lane >> 30), 0) FROM lanes"
+    ).fetchone()
+    return count, (low + (high << 30)) & LANES_MASK
 
 
 def make_tables(connection: sqlite3.Connection) -> None:
