@@ -5,6 +5,7 @@ through another's taking over.
 import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import threading
 from collections import defaultdict
@@ -93,6 +94,20 @@ def _convert(house: WaypostProcess, count: int, word: str) -> None:
         assert house.postback(click_id=click, goal="install", token="s3cret").status == 200
 
 
+def _stopped(house: WaypostProcess, pid: int) -> bool:
+    """SIGSTOP between two commits; one that is stopped within a commit keeps SQLite's lock, and nobody takes over."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for file in (house.data / "lanes" / "shard-0.db", *(house.data / "journal" / "courier-0").glob("*.db")):
+            connection = sqlite3.connect(file, isolation_level=None, timeout=0.1)
+            with contextlib.closing(connection):
+                connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        os.kill(pid, signal.SIGCONT)
+        return False
+    return True
+
+
 def test_a_courier_that_slept_through_anothers_taking_over_writes_nothing_and_says_why_it_ends(tmp_path: Path) -> None:
     """Locks are let go of when a process ends, so this takes more than a stop: somebody has removed the lock files."""
     hold, let_go = threading.Event(), threading.Event()
@@ -108,7 +123,7 @@ def test_a_courier_that_slept_through_anothers_taking_over_writes_nothing_and_sa
             sleeper = house.snapshot("courier-0")["pid"]
             _convert(house, 5, "before")
             assert hold.wait(30), "nothing is in flight"
-            os.kill(sleeper, signal.SIGSTOP)  # with requests in flight, whose answers wait for it
+            until(lambda: _stopped(house, sleeper), "it sleeps, with requests in flight, whose answers wait for it")
             let_go.set()
             for file in ("run/courier-0.lock", "lanes/shard-0.lock", "journal/courier-0/writer.lock"):
                 (house.data / file).unlink()
