@@ -30,6 +30,7 @@ from waypost.settings import Settings
 from waypost.telemetry.stats import Stats
 
 OURS, SINKS = 0, 1  # cores
+SICK = "/sick"  # below it all requests are answered 500
 _BLOCK = 1000
 _TEMPLATE = "/pb?cid={sub1}&money={payout}&type={status|map(approved=lead)}"
 
@@ -57,7 +58,7 @@ def address_of(lane: int) -> str:
 
 @contextmanager
 def sink(folder: Path, port: int, addresses: Iterable[str], core: str = str(SINKS)) -> Iterator[None]:
-    """An nginx on its own core that answers every request 200."""
+    """An nginx on its own core that answers every request 200, but for those below SICK."""
     found = list(addresses)
     listens = "".join(f"listen {address}:{port} backlog=4096;\n" for address in found)
     config = folder / "nginx.conf"
@@ -66,7 +67,7 @@ def sink(folder: Path, port: int, addresses: Iterable[str], core: str = str(SINK
         f"pid {folder}/nginx.pid; error_log {folder}/nginx.log crit;\n"
         "events { worker_connections 16384; }\n"
         "http { access_log off; keepalive_requests 1000000000; keepalive_timeout 300s;\n"
-        f"server {{ {listens} location / {{ return 200; }} }} }}\n"
+        f"server {{ {listens} location / {{ return 200; }} location {SICK} {{ return 500; }} }} }}\n"
     )
     process = subprocess.Popen(["taskset", "-c", core, "nginx", "-c", str(config), "-p", str(folder)])
     try:

@@ -3,8 +3,8 @@
 What it starts: couriers on core 0, one at work at a time, and an nginx that answers 200 on core 1. All partners have
 the same address, so what differs is lanes and not connections. Rounds are in turn; medians of CPU time are compared, of
 all threads. Beside as many lanes at work stand 10,000 others: `idle` (their partners are in the catalog, and nothing is
-for them), `waiting` (one postback each, due in an hour), `broken` (one each, that failed and is to be tried again in an
-hour), `throttled` (four each, and a rate of one an hour).
+for them), `waiting` (one postback each, due in an hour), `broken` (one each, that was answered 500 and is to be tried
+again in an hour), `throttled` (four each, and a rate of one an hour).
 """
 
 import argparse
@@ -15,7 +15,19 @@ import tempfile
 import time
 from pathlib import Path
 
-from delivery import OURS, Cost, catalog, check, deliver, fill_outbox, free_port, open_courier, partner_numbers, sink
+from delivery import (
+    OURS,
+    SICK,
+    Cost,
+    catalog,
+    check,
+    deliver,
+    fill_outbox,
+    free_port,
+    open_courier,
+    partner_numbers,
+    sink,
+)
 from waypost.runtime.process import collect_rarely
 from waypost.settings import Settings, load_settings
 
@@ -38,10 +50,9 @@ class Case:
         self._folder = folder / self.name.replace(" ", "-")
         self._folder.mkdir()
         self._settings = settings
-        nobody = f"http://{_ADDRESS}:{free_port()}"
         host = f"http://{_ADDRESS}:{port}"
         partners = [(host, "{}")] * works
-        partners += [(nobody if kind == "broken" else host, _DELIVERY.get(kind, "{}"))] * others
+        partners += [(host + SICK if kind == "broken" else host, _DELIVERY.get(kind, "{}"))] * others
         catalogs = catalog(self._folder, settings, partners)
         view = catalogs.open(catalogs.current())
         self._version = view.version
