@@ -26,7 +26,8 @@ run: $(STAMP)
 	@exec $(BIN)/waypost demo --data demo-data
 
 test: $(STAMP)
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not system" -n 2
+	$(BIN)/pytest -m system
 
 check: $(STAMP)
 	$(BIN)/ruff check
