@@ -135,6 +135,7 @@ class ArchiveSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     rows_max: int
     compact_at: int
     memory_mb_max: int
+    niceness: int
 
 
 class SupervisorSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

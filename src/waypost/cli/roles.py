@@ -6,6 +6,7 @@ socket by `--fd`.
 Never builds anything itself: that is `assembly.py`.
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -120,6 +121,7 @@ def archivist(
     from waypost import assembly
 
     with _role("archivist", data, catalog) as role:
+        os.nice(role.settings.archive.niceness)
         stop = _stop(role)
         work = assembly.build_archivist(role)
         with _publishing(role):
