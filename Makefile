@@ -26,8 +26,7 @@ run: $(STAMP)
 	@exec $(BIN)/waypost demo --data demo-data
 
 test: $(STAMP)
-	$(BIN)/pytest -m "not system" -n 2
-	$(BIN)/pytest -m system
+	$(BIN)/pytest -m "not system" -n 2; first=$$?; $(BIN)/pytest -m system && exit $$first
 
 check: $(STAMP)
 	$(BIN)/ruff check

@@ -19,7 +19,7 @@ from waypost.ports.archive import Archive, ArchiveRange
 from waypost.settings import ArchiveSettings
 from waypost.stages.archive_rows import rows_of
 
-SETTINGS = ArchiveSettings(interval_ms=1000, rows_max=200, compact_at=4, memory_mb_max=128)
+SETTINGS = ArchiveSettings(interval_ms=1000, rows_max=200, compact_at=4, memory_mb_max=128, niceness=5)
 MakeArchive = Callable[[], Archive]
 
 

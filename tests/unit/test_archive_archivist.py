@@ -41,7 +41,7 @@ from waypost.settings import ArchiveSettings
 from waypost.stages.archive_rows import rows_of
 from waypost.telemetry.stats import Stats
 
-SETTINGS = ArchiveSettings(interval_ms=1000, rows_max=10, compact_at=4, memory_mb_max=128)
+SETTINGS = ArchiveSettings(interval_ms=1000, rows_max=10, compact_at=4, memory_mb_max=128, niceness=5)
 
 _DECISION = Decision(
     "door-0",
