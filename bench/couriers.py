@@ -28,7 +28,14 @@ RATIO = 1.7
 LANES = 50
 
 
-def work(folder: str, settings: Settings, shard: int, count: int, begin: Barrier, answers: "multiprocessing.Queue[tuple[float, float, float]]") -> None:  # fmt: skip  # noqa: E501
+def work(
+    folder: str,
+    settings: Settings,
+    shard: int,
+    count: int,
+    begin: Barrier,
+    answers: "multiprocessing.Queue[tuple[float, float, float]]",
+) -> None:
     """One courier's process: delivers its shard's part; answers when it began and ended, and CPU each."""
     os.sched_setaffinity(0, {shard})
     collect_rarely()

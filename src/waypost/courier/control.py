@@ -95,8 +95,7 @@ class Control:
         """Takes up what the shard holds. The schedule has been restored, and knows the lanes' states."""
         self._controls = self._lanes.controls()
         self._chores = {chore.number: chore for chore in self._lanes.chores()}
-        known = self._lanes.outcome_positions().get(OPERATOR)
-        self._position = known or 0
+        self._position = self._lanes.outcome_positions().get(OPERATOR, 0)
 
     @property
     def is_at_work(self) -> bool:
