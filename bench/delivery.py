@@ -20,8 +20,9 @@ from waypost.courier.curl import CurlSender
 from waypost.courier.guard import AddressGuard
 from waypost.engines.local.clock import SystemClock
 from waypost.engines.local.positions import FilePositions
+from waypost.engines.segments.feed import SegmentFeed
+from waypost.engines.segments.journal import SegmentJournal
 from waypost.engines.sqlite.catalog import SqliteCatalogStore, apply_catalog
-from waypost.engines.sqlite.journal import SqliteFeed, SqliteJournal
 from waypost.engines.sqlite.lanes import SqliteLanes
 from waypost.model.frames import PostbackOut
 from waypost.model.ids import postback_text
@@ -123,7 +124,7 @@ def fill_outbox(
 ) -> None:
     """`count` postbacks, lane after lane, in blocks as the pipeline commits them."""
     clock = SystemClock()
-    journal = SqliteJournal(folder, "outbox", settings.journal, clock)
+    journal = SegmentJournal(folder, "outbox", settings.journal, clock)
     now_ms = clock.now_ms()
     for start in range(first, first + count, _BLOCK):
         frames = []
@@ -141,10 +142,10 @@ def open_courier(folder: Path, settings: Settings, catalogs: SqliteCatalogStore,
     """A courier of one shard of this folder."""
     clock = SystemClock()
     return Courier(
-        outbox=SqliteFeed(folder, "outbox"),
+        outbox=SegmentFeed(folder, "outbox"),
         lanes=SqliteLanes(folder / "lanes" / f"shard-{shard}.db", shard=shard, shards=settings.courier.shards),
-        journal=SqliteJournal(folder, f"courier-{shard}", settings.journal, clock),
-        own_feed=SqliteFeed(folder, f"courier-{shard}"),
+        journal=SegmentJournal(folder, f"courier-{shard}", settings.journal, clock),
+        own_feed=SegmentFeed(folder, f"courier-{shard}"),
         catalogs=catalogs,
         sender=CurlSender(settings.courier, AddressGuard(["127.0.0.0/8", "::1"], [])),
         settings=settings.courier,

@@ -168,11 +168,11 @@ def fdatasync_us(folder: Path) -> float:
 def append_loop(folder: Path, frames: int, seconds: float) -> None:
     """Appends blocks of so many frames for so long; prints frames/s. A process of its own, on the servers' core."""
     from waypost.engines.local.clock import SystemClock
-    from waypost.engines.sqlite.journal import SqliteJournal
+    from waypost.engines.segments.journal import SegmentJournal
     from waypost.settings import load_settings
 
     clock = SystemClock()
-    journal = SqliteJournal(folder / "bare", "door-0", load_settings(environment={}).journal, clock)
+    journal = SegmentJournal(folder / "bare", "door-0", load_settings(environment={}).journal, clock)
     block = [b"x" * FRAME_BYTES] * frames
     begun, count = time.perf_counter(), 0
     while time.perf_counter() - begun < seconds:

@@ -26,8 +26,9 @@ from support.catalogs import MemoryCatalogs, design_view
 from support.traffic import RING, START_MS, call, click
 from waypost.engines.local.clock import SystemClock
 from waypost.engines.local.positions import FilePositions
+from waypost.engines.segments.feed import SegmentFeeds
+from waypost.engines.segments.journal import SegmentJournal
 from waypost.engines.sqlite.click_store import SqliteClickStore
-from waypost.engines.sqlite.journal import SqliteFeeds, SqliteJournal
 from waypost.engines.sqlite.ledger import SqliteLedger
 from waypost.model.ids import ClickIdCodec
 from waypost.model.wire import encode_frame
@@ -84,7 +85,7 @@ def reference(folder: Path, clicks: int, queries: list[str]) -> float:
     return len(queries) / taken
 
 
-def fill(journal: SqliteJournal, clicks: int, calls: int, rng: random.Random) -> list[str]:
+def fill(journal: SegmentJournal, clicks: int, calls: int, rng: random.Random) -> list[str]:
     """Clicks, then calls; answers the calls' queries."""
     codec = ClickIdCodec(RING)
     for start in range(0, clicks, 2000):
@@ -140,10 +141,10 @@ def main() -> None:
         disk_us = fsync_us(folder)
         print(f"fdatasync of 4 KB in the data folder: {disk_us:.0f} us")
         collect_rarely()  # as the role's process does
-        journal = SqliteJournal(folder / "journal", "door-0", settings.journal, clock)
+        journal = SegmentJournal(folder / "journal", "door-0", settings.journal, clock)
         queries = fill(journal, options.clicks, options.calls, random.Random(1))
         pipeline = Pipeline(
-            reading=JournalReader(SqliteFeeds(folder / "journal"), clock),
+            reading=JournalReader(SegmentFeeds(folder / "journal"), clock),
             positions=FilePositions(folder / "positions"),
             clicks=SqliteClickStore(folder / "clicks"),
             ledger=SqliteLedger(folder / "ledger" / "ledger.db"),

@@ -45,10 +45,10 @@ if TYPE_CHECKING:
 _APPLY_WAIT_MS = 10_000
 _Store = TypeVar("_Store")
 _MODULES = {
-    "door": ("doors.door", "engines.sqlite.journal", "engines.sqlite.catalog"),
-    "pipeline": ("runtime.pipeline", "engines.sqlite.ledger", "engines.sqlite.click_store", "engines.sqlite.journal"),
-    "courier": ("courier.courier", "courier.curl", "engines.sqlite.lanes", "engines.sqlite.journal"),
-    "archivist": ("runtime.archivist", "engines.parquet.archive", "engines.sqlite.ledger", "engines.sqlite.journal"),
+    "door": ("doors.door", "engines.segments.journal", "engines.sqlite.catalog"),
+    "pipeline": ("runtime.pipeline", "engines.sqlite.ledger", "engines.sqlite.click_store", "engines.segments.feed"),
+    "courier": ("courier.courier", "courier.curl", "engines.sqlite.lanes", "engines.segments.journal"),
+    "archivist": ("runtime.archivist", "engines.parquet.archive", "engines.sqlite.ledger", "engines.segments.feed"),
     "console": ("console.server",),
 }
 
@@ -228,7 +228,7 @@ def build_door(
     from waypost.engines.local.keyring import load_or_create_key_ring, load_or_create_operator_key
     from waypost.engines.local.positions import FilePositions
     from waypost.engines.local.visitor_keys import FileVisitorKeys
-    from waypost.engines.sqlite.journal import SqliteJournal
+    from waypost.engines.segments.journal import SegmentJournal
     from waypost.engines.visitors.facts import LocalVisitors
 
     layout, settings, clock, stats = role
@@ -236,7 +236,7 @@ def build_door(
     return Door(
         number=number,
         sockets=list(sockets),
-        journal=SqliteJournal(layout.journals, f"door-{number}", settings.journal, clock),
+        journal=SegmentJournal(layout.journals, f"door-{number}", settings.journal, clock),
         catalogs=open_catalogs(layout, settings),
         ring=ring,
         operator_key=load_or_create_operator_key(layout),
@@ -259,15 +259,15 @@ def build_pipeline(role: Role) -> Pipeline:
     from waypost.engines.local.board import FileBoard
     from waypost.engines.local.keyring import load_or_create_key_ring
     from waypost.engines.local.positions import FilePositions
+    from waypost.engines.segments.feed import SegmentFeeds
     from waypost.engines.sqlite.click_store import SqliteClickStore
-    from waypost.engines.sqlite.journal import SqliteFeeds
     from waypost.engines.sqlite.ledger import SqliteLedger
     from waypost.runtime.journal_reader import JournalReader
     from waypost.runtime.pipeline import Pipeline
 
     layout, settings, clock, stats = role
     return Pipeline(
-        reading=JournalReader(SqliteFeeds(layout.journals), clock),
+        reading=JournalReader(SegmentFeeds(layout.journals), clock),
         positions=FilePositions(layout.positions),
         clicks=SqliteClickStore(layout.clicks),
         ledger=SqliteLedger(layout.ledger),
@@ -288,8 +288,9 @@ def build_courier(role: Role, shard: int, allowed: Sequence[str]) -> Courier:
     from waypost.courier.curl import CurlSender
     from waypost.courier.guard import AddressGuard
     from waypost.engines.local.positions import FilePositions
+    from waypost.engines.segments.feed import SegmentFeed
+    from waypost.engines.segments.journal import SegmentJournal
     from waypost.engines.sqlite.catalog_files import resolve_secret
-    from waypost.engines.sqlite.journal import SqliteFeed, SqliteJournal
     from waypost.engines.sqlite.lanes import SqliteLanes
     from waypost.engines.sqlite.ledger import OUTBOX, SqliteFeedOfLedger
 
@@ -301,8 +302,8 @@ def build_courier(role: Role, shard: int, allowed: Sequence[str]) -> Courier:
     return Courier(
         outbox=SqliteFeedOfLedger(layout.ledger, OUTBOX),
         lanes=SqliteLanes(layout.lane_shard(shard, deal.number), shard=shard, shards=deal.shards),
-        journal=SqliteJournal(layout.journals, f"courier-{shard}", settings.journal, clock),
-        own_feed=SqliteFeed(layout.journals, f"courier-{shard}"),
+        journal=SegmentJournal(layout.journals, f"courier-{shard}", settings.journal, clock),
+        own_feed=SegmentFeed(layout.journals, f"courier-{shard}"),
         catalogs=open_catalogs(layout, settings),
         sender=CurlSender(settings.courier, guard, stats),
         settings=replace(settings.courier, shards=deal.shards),
@@ -311,7 +312,7 @@ def build_courier(role: Role, shard: int, allowed: Sequence[str]) -> Courier:
         positions=FilePositions(layout.positions),
         shard=shard,
         resolve=resolve_secret,
-        words=SqliteFeed(layout.journals, OPERATOR),
+        words=SegmentFeed(layout.journals, OPERATOR),
     )
 
 
@@ -326,13 +327,13 @@ def build_archivist(role: Role) -> Archivist:
     """The archivist: the one writer of the archive."""
     from waypost.engines.local.positions import FilePositions
     from waypost.engines.parquet.archive import ParquetArchive
-    from waypost.engines.sqlite.journal import SqliteFeeds
+    from waypost.engines.segments.feed import SegmentFeeds
     from waypost.engines.sqlite.ledger import LOG, OUTBOX, SqliteFeedOfLedger
     from waypost.runtime.archivist import Archivist
 
     layout, settings, clock, stats = role
     return Archivist(
-        feeds=SqliteFeeds(layout.journals),
+        feeds=SegmentFeeds(layout.journals),
         log=SqliteFeedOfLedger(layout.ledger, LOG),
         outbox=SqliteFeedOfLedger(layout.ledger, OUTBOX),
         archive=ParquetArchive(layout.archive, settings.archive),
@@ -370,14 +371,14 @@ def open_explain_sources(data: Path, settings: Settings) -> ExplainSources:
     from waypost.engines.local.keyring import load_key_ring
     from waypost.engines.local.positions import FilePositions
     from waypost.engines.parquet.archive import ParquetArchive
+    from waypost.engines.segments.feed import SegmentFeeds
     from waypost.engines.sqlite.click_store import SqliteClickStore
-    from waypost.engines.sqlite.journal import SqliteFeeds
     from waypost.engines.sqlite.ledger import SqliteLedger
     from waypost.explain.sources import ExplainSources
 
     layout = existing_data_folder(data)
     return ExplainSources(
-        feeds=SqliteFeeds(layout.journals),
+        feeds=SegmentFeeds(layout.journals),
         clicks=_unless_missing(lambda: SqliteClickStore(layout.clicks, read_only=True)),
         ledger=_unless_missing(lambda: SqliteLedger(layout.ledger, read_only=True)),
         lanes=open_lanes(layout, settings),
@@ -406,8 +407,8 @@ def record_traffic(
     Raises WaypostError: `recording_exists`, `recording_gone`, `recording_empty`, `data_missing`.
     """
     from waypost.engines.local.keyring import load_key_ring
+    from waypost.engines.segments.feed import SegmentFeeds
     from waypost.engines.sqlite.click_store import SqliteClickStore
-    from waypost.engines.sqlite.journal import SqliteFeeds
     from waypost.engines.sqlite.ledger import SqliteLedger
     from waypost.engines.sqlite.recording import SqliteRecordingWriter
     from waypost.runtime.recorder import RecorderSources, record
@@ -416,7 +417,7 @@ def record_traffic(
     with ExitStack() as stack:
         ledger = stack.enter_context(closing(SqliteLedger(layout.ledger, read_only=True)))
         sources = RecorderSources(
-            feeds=SqliteFeeds(layout.journals),
+            feeds=SegmentFeeds(layout.journals),
             ledger=ledger,
             clicks=stack.enter_context(closing(SqliteClickStore(layout.clicks, read_only=True))),
             catalogs=open_catalogs(layout, settings),

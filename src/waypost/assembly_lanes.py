@@ -114,8 +114,9 @@ def _settling(layout: Layout, settings: Settings, clock: Clock, stats: Stats, de
     from waypost.courier.policies import Policies
     from waypost.courier.settling import Settling
     from waypost.engines.local.positions import FilePositions
+    from waypost.engines.segments.feed import SegmentFeed
+    from waypost.engines.segments.journal import SegmentJournal
     from waypost.engines.sqlite.catalog import SqliteCatalogStore
-    from waypost.engines.sqlite.journal import SqliteFeed, SqliteJournal
     from waypost.engines.sqlite.lanes import SqliteLanes
     from waypost.engines.sqlite.ledger import OUTBOX, SqliteFeedOfLedger
 
@@ -126,10 +127,10 @@ def _settling(layout: Layout, settings: Settings, clock: Clock, stats: Stats, de
     source = f"courier-{shard}"
     return Settling(
         lanes=SqliteLanes(layout.lane_shard(shard, deal.number), shard=shard, shards=deal.shards),
-        journal=SqliteJournal(layout.journals, source, settings.journal, clock),
-        own_feed=SqliteFeed(layout.journals, source),
+        journal=SegmentJournal(layout.journals, source, settings.journal, clock),
+        own_feed=SegmentFeed(layout.journals, source),
         outbox=SqliteFeedOfLedger(layout.ledger, OUTBOX),
-        words=SqliteFeed(layout.journals, OPERATOR),
+        words=SegmentFeed(layout.journals, OPERATOR),
         policies=policies,
         settings=settings.courier,
         positions=FilePositions(layout.positions),

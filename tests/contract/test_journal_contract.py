@@ -1,16 +1,20 @@
 """What every journal engine promises (`ports/feed.py`). A later engine is added to `ENGINES` and must pass as it is."""
 
-import sqlite3
-from collections.abc import Callable
+import errno
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import msgspec
 import pytest
 
 from support.clock import FakeClock
 from support.crash import run_and_kill
-from waypost.engines.sqlite.journal import SqliteFeeds, SqliteJournal
+from waypost.engines.segments.feed import SegmentFeeds
+from waypost.engines.segments.journal import SegmentJournal
+from waypost.engines.segments.mark import MarkWriter
 from waypost.errors import WaypostError
 from waypost.model.frames import OperatorChange
 from waypost.model.wire import decode_block, encode_frame
@@ -18,8 +22,8 @@ from waypost.ports.feed import Feeds, Journal
 from waypost.settings import JournalSettings, load_settings
 
 
-class SqliteJournals:
-    """The SQLite engine behind the suite."""
+class SegmentJournals:
+    """The engine of plain files behind the suite."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -29,13 +33,13 @@ class SqliteJournals:
         return msgspec.structs.replace(load_settings(None, {}).journal, **changes)
 
     def writer(self, source: str = "door-0", **changes: int) -> Journal:
-        return SqliteJournal(self.root, source, self.settings(**changes), self.clock)
+        return SegmentJournal(self.root, source, self.settings(**changes), self.clock)
 
     def feeds(self) -> Feeds:
-        return SqliteFeeds(self.root)
+        return SegmentFeeds(self.root)
 
 
-ENGINES: dict[str, Callable[[Path], Any]] = {"sqlite": SqliteJournals}
+ENGINES: dict[str, Callable[[Path], Any]] = {"segments": SegmentJournals}
 
 
 @pytest.fixture(params=sorted(ENGINES))
@@ -203,67 +207,95 @@ def test_after_a_kill_all_that_was_acknowledged_is_there(engine: Any, appends: i
     assert engine.feeds().open("door-0").problems() == []
 
 
-def test_a_kill_within_a_commit_leaves_all_of_the_block_or_nothing(engine: Any) -> None:
+@pytest.mark.parametrize("written", [0, 1, 20, 100, 150])
+def test_a_kill_within_a_commit_leaves_all_of_the_block_or_nothing(engine: Any, written: int) -> None:
+    """Killed in the midst of the one call that writes, with so many bytes of the record in the file."""
+
     def work(die: Callable[[], None]) -> None:
         journal = engine.writer()
         journal.append(frames(0, 2), at_ms=1, watermark_ms=1)
-        journal._connection.execute("BEGIN IMMEDIATE")
-        journal._table.append_at = _then(journal._table.append_at, die)  # the block is written, and not committed
-        journal.append(frames(2, 2), at_ms=1, watermark_ms=1)
 
-    if not isinstance(engine, SqliteJournals):
-        pytest.skip("the hook is the SQLite engine's")
+        def write(descriptor: int, pieces: Sequence[bytes], offset: int) -> int:
+            os.pwrite(descriptor, b"".join(pieces)[:written], offset)
+            die()
+            return 0
+
+        with mock.patch.object(os, "pwritev", write):
+            journal.append(frames(2, 2), at_ms=1, watermark_ms=1)
+
     run_and_kill(work)
     assert subjects(engine) == [0, 1]
     journal = engine.writer()
     assert journal.append(frames(2, 1), at_ms=1, watermark_ms=1) == 2
+    assert subjects(engine) == [0, 1, 2]
+    assert engine.feeds().open("door-0").problems() == []
 
 
-def _then(function: Callable[..., Any], after: Callable[[], None]) -> Callable[..., Any]:
-    def call(*arguments: Any) -> None:
-        function(*arguments)
-        after()
+def test_a_kill_between_the_write_and_its_telling_leaves_all_of_the_block_or_nothing(engine: Any) -> None:
+    def work(die: Callable[[], None]) -> None:
+        journal = engine.writer()
+        journal.append(frames(0, 2), at_ms=1, watermark_ms=1)
+        with mock.patch.object(MarkWriter, "write", lambda *_: die()):
+            journal.append(frames(2, 2), at_ms=1, watermark_ms=1)
 
-    return call
-
-
-@pytest.mark.parametrize("victim", ["blocks WHERE row=1", "blocks WHERE row=2", "blocks WHERE row=3", "head"])
-def test_the_loss_of_any_row_is_a_problem_that_names_it(tmp_path: Path, victim: str) -> None:
-    engine = SqliteJournals(tmp_path)
+    run_and_kill(work)
+    found = subjects(engine)
+    assert found in ([0, 1], [0, 1, 2, 3])
     journal = engine.writer()
+    assert journal.append(frames(len(found), 1), at_ms=1, watermark_ms=1) == len(found)
+    assert subjects(engine) == [*found, len(found)]
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2])
+@pytest.mark.parametrize("at", [0, 9, 30, 60])
+def test_a_block_that_is_damaged_anywhere_is_a_problem_that_names_it(engine: Any, lost: int, at: int) -> None:
+    journal = engine.writer()
+    offsets = []
     for nth in range(3):
+        offsets.append(journal._offset)
         journal.append(frames(nth * 2, 2), at_ms=1, watermark_ms=1)
     journal.close()
-    connection = sqlite3.connect(next((tmp_path / "door-0").glob("*.db")))
-    connection.execute(f"DELETE FROM {victim}")
-    connection.commit()
-    connection.close()
-    problems = engine.feeds().open("door-0").problems()
-    assert problems and "door-0" in problems[0]
+    (file,) = (engine.root / "door-0").glob("*.seg")
+    data = bytearray(file.read_bytes())
+    data[offsets[lost] + at] ^= 1
+    file.write_bytes(data)
+    (problem,) = engine.feeds().open("door-0").problems()
+    assert problem == f"journal door-0: positions {lost * 2} to 5 are missing"
+    with pytest.raises(WaypostError) as caught:
+        subjects(engine)
+    assert caught.value.code == "store_corrupt"
 
 
-def test_the_loss_of_a_segment_is_a_problem(tmp_path: Path) -> None:
-    engine = SqliteJournals(tmp_path)
+@pytest.mark.parametrize("size", [0, 100, 4096])
+def test_a_mark_that_is_gone_or_damaged_is_a_problem_and_loses_nothing(engine: Any, size: int) -> None:
+    journal = engine.writer()
+    journal.append(frames(0, 2), at_ms=1, watermark_ms=1)
+    journal.close()
+    (engine.root / "door-0" / "mark").write_bytes(bytes(size))
+    assert engine.feeds().open("door-0").problems() == ["journal door-0: its mark is missing or damaged"]
+    assert subjects(engine) == [0, 1]
+    journal = engine.writer()
+    assert journal.append(frames(2, 1), at_ms=1, watermark_ms=1) == 2
+    assert subjects(engine) == [0, 1, 2]
+    assert engine.feeds().open("door-0").problems() == []
+
+
+def test_the_loss_of_a_segment_is_a_problem(engine: Any) -> None:
     journal = engine.writer(segment_bytes_max=1)
     for nth in range(4):
         journal.append(frames(nth, 1), at_ms=1, watermark_ms=1)
     journal.close()
-    sorted((tmp_path / "door-0").glob("*.db"))[1].unlink()
+    sorted((engine.root / "door-0").glob("*.seg"))[1].unlink()
+    assert "positions 0 to 1 are missing" not in engine.feeds().open("door-0").problems()
     assert "positions 1 to 1 are missing" in engine.feeds().open("door-0").problems()[0]
 
 
-def test_a_write_that_fails_is_said_and_the_next_one_works(tmp_path: Path) -> None:
-    engine = SqliteJournals(tmp_path)
+def test_a_write_that_fails_is_said_and_the_next_one_works(engine: Any) -> None:
     journal = engine.writer()
     journal.append(frames(0, 1), at_ms=1, watermark_ms=1)
-    file = next((tmp_path / "door-0").glob("*.db"))
-    blocker = sqlite3.connect(file)
-    journal._connection.execute("PRAGMA busy_timeout=0")  # type: ignore[attr-defined]
-    blocker.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(WaypostError) as caught:
-        journal.append(frames(1, 1), at_ms=1, watermark_ms=1)
-    assert caught.value.code == "journal_unavailable"
-    blocker.rollback()
-    blocker.close()
+    with mock.patch.object(os, "pwritev", side_effect=OSError(errno.ENOSPC, "no room")):
+        with pytest.raises(WaypostError) as caught:
+            journal.append(frames(1, 1), at_ms=1, watermark_ms=1)
+        assert caught.value.code == "journal_unavailable"
     assert journal.append(frames(1, 1), at_ms=1, watermark_ms=1) == 1
     assert subjects(engine) == [0, 1]

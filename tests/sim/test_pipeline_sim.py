@@ -17,8 +17,9 @@ from support.catalogs import MemoryCatalogs, design_view
 from support.clock import FakeClock
 from support.traffic import RING, START_MS, call, click, click_id
 from waypost.engines.local.positions import FilePositions
+from waypost.engines.segments.feed import SegmentFeeds
+from waypost.engines.segments.journal import SegmentJournal
 from waypost.engines.sqlite.click_store import SqliteClickStore
-from waypost.engines.sqlite.journal import SqliteFeeds, SqliteJournal
 from waypost.engines.sqlite.ledger import SqliteLedger
 from waypost.errors import WaypostError
 from waypost.model.frames import BatchRecord, Decision, PostbackIn, PostbackOut, Verdict
@@ -42,12 +43,12 @@ class World:
         self.settings: PipelineSettings = msgspec.structs.replace(load_settings(None, {}).pipeline, **settings)
         self.doors = [self.journal(f"door-{number}") for number in range(2)]
 
-    def journal(self, source: str) -> SqliteJournal:
-        return SqliteJournal(self.root / "journal", source, load_settings(None, {}).journal, self.clock)
+    def journal(self, source: str) -> SegmentJournal:
+        return SegmentJournal(self.root / "journal", source, load_settings(None, {}).journal, self.clock)
 
     def pipeline(self, reading: Reading | None = None) -> Pipeline:
         return Pipeline(
-            reading=reading or JournalReader(SqliteFeeds(self.root / "journal"), self.clock),
+            reading=reading or JournalReader(SegmentFeeds(self.root / "journal"), self.clock),
             positions=FilePositions(self.root / "positions"),
             clicks=SqliteClickStore(self.root / "clicks"),
             ledger=SqliteLedger(self.root / "ledger" / "ledger.db"),
@@ -59,7 +60,7 @@ class World:
         )
 
     def blocks(self, source: str, start: int, end: int) -> list[Block]:
-        return SqliteFeeds(self.root / "journal").open(source).read(start, end - start)
+        return SegmentFeeds(self.root / "journal").open(source).read(start, end - start)
 
     def append(self, door: int, *frames: Any, watermark_ms: int = 0) -> None:
         latest = max([getattr(frame, "ms", 0) or getattr(frame, "at_ms", 0) for frame in frames], default=0)
@@ -330,7 +331,7 @@ def test_crashes_anywhere_change_no_decision(tmp_path: Path, seed: int) -> None:
     assert sorted(p.id for p in calm.postbacks()) == sorted(p.id for p in rough.postbacks()), f"seed {seed}"
     assert calm.ledger().caps() == rough.ledger().caps(), f"seed {seed}"
     assert rough.ledger().problems() == []
-    feeds = SqliteFeeds(rough.root / "journal")
+    feeds = SegmentFeeds(rough.root / "journal")
     accepted = sum(isinstance(f, PostbackIn) for n in range(2) for f in frames_of(feeds.open(f"door-{n}")))
     assert accepted == len(rough.decisions()) + len(rough.ledger().parked())
 

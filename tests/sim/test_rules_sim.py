@@ -10,8 +10,9 @@ from support.rules import rule
 from support.traffic import RING, START_MS, call, click, click_id
 from waypost.catalog.model import Partner
 from waypost.engines.local.positions import FilePositions
+from waypost.engines.segments.feed import SegmentFeeds
+from waypost.engines.segments.journal import SegmentJournal
 from waypost.engines.sqlite.click_store import SqliteClickStore
-from waypost.engines.sqlite.journal import SqliteFeeds, SqliteJournal
 from waypost.engines.sqlite.ledger import SqliteLedger
 from waypost.model.frames import Click, Decision, Frame, PostbackOut
 from waypost.model.ids import ClickKey
@@ -28,7 +29,7 @@ class World:
     def __init__(self, root: Path, view: MemoryView) -> None:
         self.root, self.view = root, view
         self.clock = FakeClock(START_MS + 1_000_000)
-        self.door = SqliteJournal(root / "journal", "door-0", load_settings(None, {}).journal, self.clock)
+        self.door = SegmentJournal(root / "journal", "door-0", load_settings(None, {}).journal, self.clock)
         self.stats = Stats("pipeline")
 
     def append(self, *frames: Frame) -> None:
@@ -39,7 +40,7 @@ class World:
     def drain(self, *, dies: bool = False) -> None:
         """A pipeline of its own that reads all there is; `dies` at its first commit."""
         pipeline = Pipeline(
-            reading=JournalReader(SqliteFeeds(self.root / "journal"), self.clock),
+            reading=JournalReader(SegmentFeeds(self.root / "journal"), self.clock),
             positions=FilePositions(self.root / "positions"),
             clicks=SqliteClickStore(self.root / "clicks"),
             ledger=SqliteLedger(self.root / "ledger.db"),

@@ -13,8 +13,9 @@ from support.traffic import RING, START_MS, call, click, click_id
 from waypost.courier.courier import Courier
 from waypost.engines.local.positions import FilePositions
 from waypost.engines.parquet.archive import ParquetArchive
+from waypost.engines.segments.feed import SegmentFeed, SegmentFeeds
+from waypost.engines.segments.journal import SegmentJournal
 from waypost.engines.sqlite.click_store import SqliteClickStore
-from waypost.engines.sqlite.journal import SqliteFeed, SqliteFeeds, SqliteJournal
 from waypost.engines.sqlite.lanes import SqliteLanes
 from waypost.engines.sqlite.ledger import SqliteLedger
 from waypost.explain.sources import ExplainSources
@@ -29,7 +30,7 @@ from waypost.runtime.pipeline import Pipeline
 from waypost.settings import load_settings
 from waypost.telemetry.stats import Stats
 
-Store = TypeVar("Store", SqliteJournal, SqliteLedger, SqliteLanes, SqliteClickStore, ParquetArchive)
+Store = TypeVar("Store", SegmentJournal, SqliteLedger, SqliteLanes, SqliteClickStore, ParquetArchive)
 SETTINGS = load_settings(environment={"WAYPOST_ARCHIVE_COMPACT_AT": "3"})
 
 
@@ -55,7 +56,7 @@ class World:
         self.ledger = self._kept(SqliteLedger(self.layout.ledger))
         self.lanes = self._kept(SqliteLanes(self.layout.lane_shard(0), shard=0, shards=1))
         self.pipeline = Pipeline(
-            reading=JournalReader(SqliteFeeds(self.layout.journals), self.clock),
+            reading=JournalReader(SegmentFeeds(self.layout.journals), self.clock),
             positions=self.positions,
             clicks=self._kept(SqliteClickStore(self.layout.clicks)),
             ledger=self.ledger,
@@ -69,17 +70,17 @@ class World:
             outbox=self.ledger.outbox(),
             lanes=self.lanes,
             journal=self.journals["courier-0"],
-            own_feed=SqliteFeed(self.layout.journals, "courier-0"),
+            own_feed=SegmentFeed(self.layout.journals, "courier-0"),
             catalogs=self.catalogs,
             sender=FakeSender(answer),
             settings=SETTINGS.courier,
             clock=self.clock,
             stats=Stats("courier"),
             positions=self.positions,
-            words=SqliteFeed(self.layout.journals, "operator"),
+            words=SegmentFeed(self.layout.journals, "operator"),
         )
         self.archivist = Archivist(
-            feeds=SqliteFeeds(self.layout.journals),
+            feeds=SegmentFeeds(self.layout.journals),
             log=self.ledger.log(),
             outbox=self.ledger.outbox(),
             archive=self._kept(ParquetArchive(self.layout.archive, SETTINGS.archive)),
@@ -90,8 +91,8 @@ class World:
         )
         self.clicks: dict[str, Click] = {}
 
-    def _journal(self, name: str) -> SqliteJournal:
-        return self._kept(SqliteJournal(self.layout.journals, name, SETTINGS.journal, self.clock))
+    def _journal(self, name: str) -> SegmentJournal:
+        return self._kept(SegmentJournal(self.layout.journals, name, SETTINGS.journal, self.clock))
 
     def _kept(self, store: Store) -> Store:
         self._stack.callback(store.close)
@@ -135,7 +136,7 @@ class World:
         """What explanations read."""
         layout = self.layout
         return ExplainSources(
-            feeds=SqliteFeeds(layout.journals),
+            feeds=SegmentFeeds(layout.journals),
             clicks=SqliteClickStore(layout.clicks, read_only=True),
             ledger=SqliteLedger(layout.ledger, read_only=True),
             lanes=[SqliteLanes(layout.lane_shard(0), shard=0, shards=1, read_only=True)],

@@ -11,9 +11,10 @@ import msgspec
 from support.clock import FakeClock
 from support.traffic import RING, START_MS, call, click, click_id
 from waypost.engines.local.positions import FilePositions
+from waypost.engines.segments.feed import SegmentFeeds
+from waypost.engines.segments.journal import SegmentJournal
 from waypost.engines.sqlite.catalog import SqliteCatalogStore, apply_catalog
 from waypost.engines.sqlite.click_store import SqliteClickStore
-from waypost.engines.sqlite.journal import SqliteFeeds, SqliteJournal
 from waypost.engines.sqlite.ledger import SqliteLedger
 from waypost.engines.sqlite.recording import SqliteRecordingWriter
 from waypost.layout import Layout
@@ -76,9 +77,9 @@ class ReplayWorld:
         self.sent: list[str] = []
         self.late: list[Click] = []
         self.doors = [
-            SqliteJournal(self.layout.journals, f"door-{number}", SETTINGS.journal, self.clock) for number in (0, 1, 2)
+            SegmentJournal(self.layout.journals, f"door-{number}", SETTINGS.journal, self.clock) for number in (0, 1, 2)
         ]
-        self.operator = SqliteJournal(self.layout.journals, "operator", SETTINGS.journal, self.clock)
+        self.operator = SegmentJournal(self.layout.journals, "operator", SETTINGS.journal, self.clock)
         self.settings = msgspec.structs.replace(
             SETTINGS.pipeline, batch_frames_max=batch_frames_max, keyed_kept_ms=KEYED_KEPT_MS
         )
@@ -116,7 +117,7 @@ class ReplayWorld:
     def judge(self) -> None:
         """Batches until nothing is left, each at a time of its own."""
         pipeline = Pipeline(
-            reading=JournalReader(SqliteFeeds(self.layout.journals), self.clock),
+            reading=JournalReader(SegmentFeeds(self.layout.journals), self.clock),
             positions=FilePositions(self.layout.positions),
             clicks=SqliteClickStore(self.layout.clicks),
             ledger=SqliteLedger(self.layout.ledger),
@@ -194,7 +195,7 @@ class ReplayWorld:
                 closing(SqliteClickStore(self.layout.clicks, read_only=True)) as clicks,
             ):
                 sources = RecorderSources(
-                    SqliteFeeds(self.layout.journals),
+                    SegmentFeeds(self.layout.journals),
                     ledger,
                     clicks,
                     self.catalogs(),

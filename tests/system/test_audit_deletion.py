@@ -17,6 +17,7 @@ import pytest
 
 from support.catalog_text import changed
 from support.installation import until
+from support.journal_files import pieces
 from support.sink import Answer, Sink
 from support.waypost_process import WaypostProcess
 from waypost import assembly
@@ -166,6 +167,22 @@ def test_rows_of_every_table(folder: Path, tmp_path: Path) -> None:
     assert _audited(folder).ok
 
 
+def test_pieces_of_every_journal(folder: Path, tmp_path: Path) -> None:
+    unnoticed = []
+    taken = pieces(folder)
+    assert {piece.kind for piece in taken} == {"mark", "label", "record"}
+    chosen = [piece for piece in taken if piece.kind != "record"]
+    records = [piece for piece in taken if piece.kind == "record"]
+    for piece in chosen + random.Random(SEED).sample(records, min(RANDOM_ROWS, len(records))):
+        with _kept(piece.file, tmp_path):
+            piece.blank()
+            said = _said(_audited(folder))
+        if piece.named not in said:
+            unnoticed.append(f"{piece}: {said}")
+    assert not unnoticed, "\n".join(unnoticed)
+    assert _audited(folder).ok
+
+
 def test_rows_and_files_of_the_archive(folder: Path, tmp_path: Path) -> None:
     dice = random.Random(SEED)
     unnoticed = []
@@ -188,9 +205,9 @@ def test_rows_and_files_of_the_archive(folder: Path, tmp_path: Path) -> None:
 
 
 def test_every_file_as_a_whole(folder: Path, tmp_path: Path) -> None:
-    """A SQLite file that is gone is named, whatever store it belonged to."""
+    """A store's file that is gone is named, whatever store it belonged to."""
     unnoticed = []
-    for file in sorted(folder.rglob("*.db")):
+    for file in sorted(file for file in folder.rglob("*") if file.suffix in (".db", ".seg") or file.name == "mark"):
         if str(file.relative_to(folder)).startswith(BOUNDED_LOGS):
             continue
         elsewhere = tmp_path / "elsewhere"

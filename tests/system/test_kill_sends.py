@@ -7,6 +7,7 @@ process may always hold: SQLite's, on the shard of lanes or on the courier's jou
 
 import contextlib
 import os
+import resource
 import signal
 import sqlite3
 import time
@@ -22,7 +23,7 @@ from support.held_sink import Got, HeldSink, Stage
 from support.installation import until
 from support.waypost_process import WaypostProcess
 from waypost.assembly_lanes import open_lanes
-from waypost.engines.sqlite.journal import SqliteFeed
+from waypost.engines.segments.feed import SegmentFeed
 from waypost.engines.sqlite.ledger import OUTBOX, SqliteFeedOfLedger
 from waypost.layout import Layout
 from waypost.model.frames import Attempt, SendResult
@@ -85,7 +86,7 @@ class World(NamedTuple):
         return sum(item.state is ItemState.IN_FLIGHT for item in self.items())
 
     def attempts(self) -> list[Attempt]:
-        feed = SqliteFeed(self.layout.journals, "courier-0")
+        feed = SegmentFeed(self.layout.journals, "courier-0")
         found: list[Attempt] = []
         position = feed.head().first
         while blocks := feed.read(position, 1000):
@@ -127,8 +128,12 @@ def lanes_locked(world: World) -> AbstractContextManager[None]:
     return locked(world.layout.lane_shard(0))
 
 
-def journal_locked(world: World) -> AbstractContextManager[None]:
-    return locked(max(world.layout.journal("courier-0").glob("*.db")))
+@contextlib.contextmanager
+def disk_full(world: World) -> Iterator[None]:
+    """The courier can write nothing to any file any more; it ends in this state."""
+    pid = int(world.house.snapshot("courier-0")["pid"])
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.prlimit(pid, resource.RLIMIT_FSIZE)[1]))
+    yield
 
 
 def killed(world: World) -> int:
@@ -233,7 +238,7 @@ def _held_until_answered(world: World, name: str, lock: AbstractContextManager[N
 
 def test_killed_with_the_answer_in_hand_and_not_in_the_journal(world: World) -> None:
     before, attempts = world.items(), len(world.attempts())
-    pid = _held_until_answered(world, "unwritten", journal_locked(world), world.stands_still)
+    pid = _held_until_answered(world, "unwritten", disk_full(world), world.stands_still)
     assert len(world.attempts()) == attempts
     works_again(world, pid)
     check(world, "unwritten", before, arrived=1)

@@ -16,7 +16,7 @@ import pytest
 from support.installation import until
 from support.sink import Answer, Received, Sink
 from support.waypost_process import WaypostProcess, of_event
-from waypost.engines.sqlite.journal import SqliteFeed
+from waypost.engines.segments.feed import SegmentFeed
 
 pytestmark = pytest.mark.system
 
@@ -98,7 +98,7 @@ def delivered(house: WaypostProcess, name: str) -> int:
 
 def broken_off(house: WaypostProcess) -> str:
     """A command that is killed between two of its blocks; answers its job."""
-    journal = SqliteFeed(house.data / "journal", "operator")
+    journal = SegmentFeed(house.data / "journal", "operator")
     before = journal.head().end
     command = subprocess.Popen(
         house.command("resend", "--data", str(house.data), "--yes", "--rate", "max"), stdout=subprocess.DEVNULL

@@ -98,10 +98,9 @@ def _stopped(house: WaypostProcess, pid: int) -> bool:
     """SIGSTOP between two commits; one that is stopped within a commit keeps SQLite's lock, and nobody takes over."""
     os.kill(pid, signal.SIGSTOP)
     try:
-        for file in (house.data / "lanes" / "shard-0.db", *(house.data / "journal" / "courier-0").glob("*.db")):
-            connection = sqlite3.connect(file, isolation_level=None, timeout=0.1)
-            with contextlib.closing(connection):
-                connection.execute("BEGIN IMMEDIATE")
+        connection = sqlite3.connect(house.data / "lanes" / "shard-0.db", isolation_level=None, timeout=0.1)
+        with contextlib.closing(connection):
+            connection.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError:
         os.kill(pid, signal.SIGCONT)
         return False

@@ -7,7 +7,7 @@ import msgspec
 from support.clock import FakeClock
 from waypost.doors.trimming import Trimmer
 from waypost.engines.local.positions import FilePositions
-from waypost.engines.sqlite.journal import SqliteJournal
+from waypost.engines.segments.journal import SegmentJournal
 from waypost.model.frames import OperatorChange
 from waypost.model.wire import encode_frame
 from waypost.settings import load_settings
@@ -18,7 +18,7 @@ def test_a_lagging_reader_is_named_before_the_journal_is_full_and_again_when_it_
     settings = msgspec.structs.replace(
         load_settings(None, {}).journal, segment_bytes_max=1, disk_bytes_max=600_000, lag_alarm_share=0.5
     )
-    journal = SqliteJournal(tmp_path / "journal", "door-0", settings, FakeClock())
+    journal = SegmentJournal(tmp_path / "journal", "door-0", settings, FakeClock())
     positions = FilePositions(tmp_path / "positions")
     stats = Stats("door-0")
     trimmer = Trimmer(journal, positions, settings, stats)

@@ -1,10 +1,9 @@
-"""The journal's writer on a disk that fails: at each place of an append, before and after it has taken effect."""
+"""The journal's writer on a disk that fails, at each call that it makes, and on a machine that lost its power."""
 
 import errno
 import os
 import resource
-import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,11 @@ import pytest
 
 from support.clock import FakeClock
 from support.crash import run_and_kill
-from waypost.engines.sqlite import journal as engine
-from waypost.engines.sqlite.journal import SqliteFeed, SqliteFeeds, SqliteJournal
+from waypost.engines.segments import journal as engine
+from waypost.engines.segments import mark
+from waypost.engines.segments.feed import SegmentFeed, SegmentFeeds
+from waypost.engines.segments.form import segments as starts_of
+from waypost.engines.segments.journal import SegmentJournal
 from waypost.errors import WaypostError
 from waypost.model.frames import OperatorChange
 from waypost.model.wire import decode_block, encode_frame
@@ -28,7 +30,7 @@ def frames(*numbers: int, size: int = 50) -> list[bytes]:
     return [encode_frame(OperatorChange(nth, "test", str(nth), "x" * size)) for nth in numbers]
 
 
-def numbers(feed: SqliteFeed, position: int = 0) -> list[int]:
+def numbers(feed: SegmentFeed, position: int = 0) -> list[int]:
     """What a reader finds from a position on."""
     found: list[int] = []
     while blocks := feed.read(position, 10_000):
@@ -39,168 +41,200 @@ def numbers(feed: SqliteFeed, position: int = 0) -> list[int]:
     return found
 
 
-def open_journal(folder: Path, **changes: int) -> SqliteJournal:
-    return SqliteJournal(folder, "door-0", msgspec.structs.replace(SETTINGS, **changes), FakeClock(1_790_000_000_000))
+def open_journal(folder: Path, **changes: int) -> SegmentJournal:
+    return SegmentJournal(folder, "door-0", msgspec.structs.replace(SETTINGS, **changes), FakeClock(1_790_000_000_000))
 
 
-def append(journal: SqliteJournal, *subjects: int) -> int:
-    return journal.append(frames(*subjects), at_ms=1, watermark_ms=max(subjects))
+def append(journal: SegmentJournal, *subjects: int, size: int = 50) -> int:
+    return journal.append(frames(*subjects, size=size), at_ms=1, watermark_ms=max(subjects))
 
 
-def refused(journal: SqliteJournal, *subjects: int) -> str:
+def refused(journal: SegmentJournal, *subjects: int) -> str:
     with pytest.raises(WaypostError) as caught:
         append(journal, *subjects)
     return caught.value.code
 
 
 def segments(folder: Path) -> list[int]:
-    return sorted(int(file.stem) for file in (folder / "door-0").glob("*.db"))
+    return starts_of(folder / "door-0")
 
 
-class FailingConnection(sqlite3.Connection):
-    """Raises what SQLite raises when the disk does, at statements that begin with `fails_at`."""
+class Disk:
+    """Calls of the operating system that fail as a disk does; `fails_at` names the call, "" mends the disk."""
 
-    fails_at = ""
-    takes_effect = False  # whether the statement has been carried out when it says that it has not
-    code = sqlite3.SQLITE_IOERR_FSYNC
+    def __init__(self) -> None:
+        self.fails_at = ""
+        self.takes_effect = False  # whether the call has done its work when it says that it has not
+        self.number = errno.EIO
 
-    def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
-        kind = type(self)
-        if not kind.fails_at or not sql.startswith(kind.fails_at):
-            return super().execute(sql, *values)
-        if kind.takes_effect:
-            super().execute(sql, *values)
-        elif sql == "COMMIT":
-            super().execute("ROLLBACK")
-        error = sqlite3.OperationalError("disk I/O error")
-        error.sqlite_errorcode = kind.code
-        raise error
+    def call(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*arguments: Any) -> Any:
+            if self.fails_at != name:
+                return real(*arguments)
+            if self.takes_effect:
+                real(*arguments)
+            raise OSError(self.number, os.strerror(self.number))
+
+        return called
 
 
 @pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FailingConnection]]:
-    """The engine's connections, made to fail; `fails_at = ""` mends the disk."""
-
-    class Disk(FailingConnection):
-        pass
-
-    def connect(file: Path, *, read_only: bool = False) -> sqlite3.Connection:
-        if read_only:
-            return real(file, read_only=True)
-        with monkeypatch.context() as patched:
-            made = sqlite3.connect
-            patched.setattr(sqlite3, "connect", lambda *words, **options: made(*words, factory=Disk, **options))
-            return real(file)
-
-    real = engine.connect
-    monkeypatch.setattr(engine, "connect", connect)
-    yield Disk
-    Disk.fails_at = ""
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    disk = Disk()
+    for name in ("pwritev", "pwrite", "ftruncate", "fsync"):
+        monkeypatch.setattr(os, name, disk.call(name, getattr(os, name)))
+    monkeypatch.setattr(engine, "sync_path", disk.call("sync_path", engine.sync_path))
+    return disk
 
 
 @pytest.mark.parametrize("takes_effect", [False, True])
-def test_after_an_fsync_error_nothing_is_written_behind_it(
-    tmp_path: Path, disk: type[FailingConnection], takes_effect: bool
-) -> None:
+def test_after_an_io_error_nothing_is_written_behind_it(tmp_path: Path, disk: Disk, takes_effect: bool) -> None:
     journal = open_journal(tmp_path)
     append(journal, 0, 1)
-    reader = SqliteFeed(tmp_path, "door-0")
+    reader = SegmentFeed(tmp_path, "door-0")
     assert numbers(reader) == [0, 1]
-    disk.takes_effect, disk.fails_at = takes_effect, "INSERT INTO blocks"
+    disk.takes_effect, disk.fails_at = takes_effect, "pwritev"
     assert refused(journal, 100, 101, 102) == "journal_unavailable"
+    assert numbers(reader, 2) == numbers(SegmentFeed(tmp_path, "door-0"), 2) == [], "nobody is shown what was refused"
     disk.fails_at = ""
-    end = 5 if takes_effect else 2  # its outcome is unknown to us; readers and writer agree on it
-    assert append(journal, 7) == end
-    assert segments(tmp_path) == [0, end], "a new file from the error on"
-    assert append(journal, 8) == end + 1
-    found = [0, 1, 100, 101, 102, 7, 8] if takes_effect else [0, 1, 7, 8]
-    assert numbers(SqliteFeed(tmp_path, "door-0")) == found
-    assert numbers(reader, 2) == found[2:], "a reader that was open all the time sees the same"
-    assert SqliteFeed(tmp_path, "door-0").problems() == []
+    assert append(journal, 7) == 2
+    assert segments(tmp_path) == [0, 2], "a new file from the error on"
+    assert append(journal, 8) == 3
+    assert numbers(SegmentFeed(tmp_path, "door-0")) == [0, 1, 7, 8]
+    assert numbers(reader, 2) == [7, 8], "a reader that was open all the time sees the same"
+    assert SegmentFeed(tmp_path, "door-0").problems() == []
     journal.close()
     again = open_journal(tmp_path)
-    assert again.end == len(found)
+    assert again.end == 4
     again.close()
 
 
-def test_a_refused_block_is_shown_to_nobody_while_the_segment_is_in_doubt(
-    tmp_path: Path, disk: type[FailingConnection]
-) -> None:
-    """The log holds the block's bytes, but only recovery would find them: a connection stays, so there is none."""
-    journal = open_journal(tmp_path)
-    append(journal, 0)
-    disk.fails_at = "INSERT INTO blocks"
-    refused(journal, 100)
-    refused(journal, 101)
-    assert journal._given_up is not None
-    assert numbers(SqliteFeed(tmp_path, "door-0")) == [0]
-    disk.fails_at = ""
-    append(journal, 1)
-    assert journal._given_up is None
-    assert numbers(SqliteFeed(tmp_path, "door-0")) == [0, 1]
-
-
-@pytest.mark.parametrize("place", ["BEGIN", "COMMIT", "UPDATE head SET closed", "PRAGMA journal_mode"])
-def test_an_error_while_the_segment_is_being_closed_or_opened_is_tried_again(
-    tmp_path: Path, disk: type[FailingConnection], place: str
-) -> None:
+@pytest.mark.parametrize("place", ["pwritev", "sync_path"])
+def test_an_error_while_the_next_segment_is_begun_is_tried_again(tmp_path: Path, disk: Disk, place: str) -> None:
     journal = open_journal(tmp_path)
     append(journal, 0, 1, 2)
-    disk.fails_at = "INSERT INTO blocks"
+    disk.fails_at = "pwritev"
     assert refused(journal, 50) == "journal_unavailable"
     disk.fails_at = place
     for _ in range(3):
         assert refused(journal, 60) == "journal_unavailable"
+    assert numbers(SegmentFeed(tmp_path, "door-0")) == [0, 1, 2]
     disk.fails_at = ""
     assert append(journal, 3) == 3
     assert append(journal, 4) == 4
-    assert numbers(SqliteFeed(tmp_path, "door-0")) == [0, 1, 2, 3, 4]
-    assert SqliteFeed(tmp_path, "door-0").problems() == []
+    assert numbers(SegmentFeed(tmp_path, "door-0")) == [0, 1, 2, 3, 4]
+    assert SegmentFeed(tmp_path, "door-0").problems() == []
 
 
-def test_a_checkpoint_that_fails_refuses_nobody(tmp_path: Path, disk: type[FailingConnection]) -> None:
-    """What it would copy is durable in the log."""
+@pytest.mark.parametrize("place", ["ftruncate", "fsync"])
+def test_room_that_cannot_be_given_back_refuses_nobody(tmp_path: Path, disk: Disk, place: str) -> None:
     journal = open_journal(tmp_path, segment_bytes_max=1)
-    disk.fails_at = "PRAGMA wal_"
     for nth in range(3):
+        disk.fails_at = "ftruncate"
         assert append(journal, nth) == nth
+    disk.fails_at = place
+    journal.close()
+    disk.fails_at = ""
     assert segments(tmp_path) == [0, 1, 2]
-    assert numbers(SqliteFeed(tmp_path, "door-0")) == [0, 1, 2]
+    assert numbers(SegmentFeed(tmp_path, "door-0")) == [0, 1, 2]
+    journal = open_journal(tmp_path)
+    assert append(journal, 3) == 3
+    assert segments(tmp_path) == [0, 1, 2, 3], "the last one was not ended well"
 
 
-def test_an_error_at_a_heartbeat_counts_as_much(tmp_path: Path, disk: type[FailingConnection]) -> None:
+def test_an_error_at_a_heartbeat_counts_as_much(tmp_path: Path, disk: Disk) -> None:
     journal = open_journal(tmp_path)
     append(journal, 0)
-    disk.fails_at = "UPDATE head"
+    disk.fails_at = "pwritev"
     with pytest.raises(WaypostError):
         journal.heartbeat(at_ms=1, watermark_ms=50)
+    assert SegmentFeeds(tmp_path).open("door-0").head().watermark_ms == 0
     disk.fails_at = ""
     journal.heartbeat(at_ms=1, watermark_ms=60)
     assert segments(tmp_path) == [0, 1]
-    assert SqliteFeeds(tmp_path).open("door-0").head().watermark_ms == 60
+    assert SegmentFeeds(tmp_path).open("door-0").head().watermark_ms == 60
 
 
-@pytest.mark.parametrize("code", [sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY])
-def test_want_of_room_makes_no_new_files(tmp_path: Path, disk: type[FailingConnection], code: int) -> None:
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_want_of_room_makes_no_new_files(tmp_path: Path, disk: Disk, number: int) -> None:
     journal = open_journal(tmp_path)
     append(journal, 0)
     for nth in range(1, 6):
-        disk.code, disk.fails_at = code, "INSERT INTO blocks"
+        disk.number, disk.fails_at = number, "pwritev"
         assert refused(journal, 100) == "journal_unavailable"
         disk.fails_at = ""
         append(journal, nth)
     assert segments(tmp_path) == [0]
-    assert numbers(SqliteFeed(tmp_path, "door-0")) == [0, 1, 2, 3, 4, 5]
+    assert numbers(SegmentFeed(tmp_path, "door-0")) == [0, 1, 2, 3, 4, 5]
 
 
-def test_what_was_acknowledged_and_is_gone_is_never_written_over(tmp_path: Path) -> None:
+def test_what_was_refused_for_want_of_room_is_never_read_though_its_bytes_are_there(tmp_path: Path, disk: Disk) -> None:
+    """Not even after a loss of power, when the records themselves say how far the journal goes."""
+    journal = open_journal(tmp_path)
+    append(journal, 0)
+    disk.number, disk.takes_effect, disk.fails_at = errno.ENOSPC, True, "pwritev"
+    refused(journal, *range(100, 140))
+    disk.fails_at = ""
+    append(journal, 1)
+    journal._marks.close()  # type: ignore[union-attr]
+    os.close(journal._lock)
+    (tmp_path / "door-0" / "mark").unlink()
+    assert numbers(SegmentFeed(tmp_path, "door-0")) == [0, 1]
+
+
+def test_room_is_made_ahead_and_given_back(tmp_path: Path, disk: Disk) -> None:
+    journal = open_journal(tmp_path)
+    file = tmp_path / "door-0" / f"{0:016d}.seg"
+    append(journal, 0)
+    small = file.stat().st_size
+    assert small < 1000, "who writes little takes little"
+    nth = 1
+    while file.stat().st_size <= journal._offset:
+        append(journal, nth, size=2000)
+        nth += 1
+    held = file.stat().st_size
+    assert journal.bytes_on_disk >= held
+    while journal._offset + 3000 < held:
+        append(journal, nth, size=2000)
+        nth += 1
+    assert file.stat().st_size == held, "appends within it leave the file as long as it is"
+    disk.number, disk.fails_at = errno.ENOSPC, "pwrite"
+    for _ in range(5):  # a disk too full to make room still takes what it can
+        append(journal, nth, size=2000)
+        nth += 1
+    disk.fails_at = ""
+    journal.close()
+    assert file.stat().st_size == journal._offset
+    assert numbers(SegmentFeed(tmp_path, "door-0")) == list(range(nth))
+
+
+def test_what_was_acknowledged_and_is_gone_is_never_written_over(tmp_path: Path, disk: Disk) -> None:
     journal = open_journal(tmp_path)
     append(journal, 0, 1, 2)
-    journal._failed(OSError(errno.EIO, "the disk is gone"))
-    for file in (tmp_path / "door-0").glob("*.db*"):
+    disk.fails_at = "pwritev"
+    assert refused(journal, 3) == "journal_unavailable"
+    disk.fails_at = ""
+    for file in (tmp_path / "door-0").glob("*.seg"):
         file.unlink()
     assert refused(journal, 3) == "journal_unavailable"
     assert refused(journal, 3) == "journal_unavailable"
+    assert segments(tmp_path) == []
+
+
+def test_a_writer_whose_lock_was_taken_from_it_writes_nothing(tmp_path: Path) -> None:
+    """Somebody has removed the lock's file, and another writer has begun."""
+    old = open_journal(tmp_path)
+    append(old, 0)
+    (tmp_path / "door-0" / "writer.lock").unlink()
+    new = open_journal(tmp_path)
+    append(new, 1)
+    assert refused(old, 100) == "journal_unavailable"
+    append(new, 2)
+    old.close()
+    append(new, 3)
+    new.close()
+    assert numbers(SegmentFeed(tmp_path, "door-0")) == [0, 1, 2, 3]
+    assert SegmentFeed(tmp_path, "door-0").problems() == []
 
 
 @contextmanager
@@ -215,48 +249,26 @@ def file_size_limit(size: int) -> Iterator[None]:
 
 
 def test_writes_that_fail_for_real_lose_nothing_and_end_with_their_cause(tmp_path: Path) -> None:
-    """A block that does not fit is cut off in the middle of the log, as on a full disk."""
+    """A block that does not fit is cut off in its midst, as on a full disk."""
     journal = open_journal(tmp_path)
     for nth in range(3):
         append(journal, nth)
-    log = next((tmp_path / "door-0").glob("*-wal")).stat().st_size
-    for limit in (log, log + 10, log + 5000, log + 20_000):
-        with file_size_limit(limit), pytest.raises(WaypostError) as caught:
+    for more in (0, 10, 5000, 20_000):
+        with file_size_limit(journal._offset + more), pytest.raises(WaypostError) as caught:
             journal.append(frames(999, size=200_000), at_ms=1, watermark_ms=1)
         assert caught.value.code == "journal_unavailable"
-        assert numbers(SqliteFeed(tmp_path, "door-0")) == list(range(journal.end))
+        assert numbers(SegmentFeed(tmp_path, "door-0")) == list(range(journal.end))
         append(journal, journal.end)
-        log = max(file.stat().st_size for file in (tmp_path / "door-0").glob("*-wal"))
-    assert numbers(SqliteFeed(tmp_path, "door-0")) == list(range(7))
-    assert SqliteFeed(tmp_path, "door-0").problems() == []
-
-
-def test_a_reader_that_stands_still_holds_up_neither_a_roll_nor_the_start(tmp_path: Path) -> None:
-    journal = open_journal(tmp_path, segment_bytes_max=1)
-    append(journal, 0)
-    (file,) = (tmp_path / "door-0").glob("*.db")
-    reader = sqlite3.connect(f"file:{file}?mode=ro", uri=True, isolation_level=None)
-    reader.execute("BEGIN")
-    assert reader.execute("SELECT count(*) FROM blocks").fetchone() == (1,)
-    began_ms = os.times().elapsed * 1000
-    for nth in range(1, 4):
-        append(journal, nth)
-    journal.close()
-    journal = open_journal(tmp_path)
-    assert os.times().elapsed * 1000 - began_ms < 5000, "half of what SQLite would wait for a lock"
-    assert numbers(SqliteFeed(tmp_path, "door-0")) == [0, 1, 2, 3]
-    assert reader.execute("SELECT count(*) FROM blocks").fetchone() == (1,)
-    reader.close()
+    assert numbers(SegmentFeed(tmp_path, "door-0")) == list(range(7))
+    assert SegmentFeed(tmp_path, "door-0").problems() == []
 
 
 @pytest.mark.parametrize("survivors", [0, 1, 2, 3])
 def test_a_crash_between_two_unlinks_of_a_trim_is_harmless(tmp_path: Path, survivors: int) -> None:
     def work(die: Callable[[], None]) -> None:
         journal = open_journal(tmp_path, segment_bytes_max=1)
-        reader = SqliteFeed(tmp_path, "door-0")
-        for nth in range(4):
+        for nth in range(5):
             append(journal, nth)
-            numbers(reader, nth)  # keeps logs beside the segments
         left = [survivors]
 
         def unlink(path: Path, missing_ok: bool = False) -> None:
@@ -267,21 +279,21 @@ def test_a_crash_between_two_unlinks_of_a_trim_is_harmless(tmp_path: Path, survi
 
         real = Path.unlink
         Path.unlink = unlink  # type: ignore[method-assign]
-        journal.trim(2)
+        journal.trim(3)
+        die()
 
     run_and_kill(work)
-    assert SqliteFeed(tmp_path, "door-0").problems() == []
-    first = 0 if survivors == 0 else 1
-    assert numbers(SqliteFeed(tmp_path, "door-0"), first) == list(range(first, 4))
+    assert SegmentFeed(tmp_path, "door-0").problems() == []
+    assert numbers(SegmentFeed(tmp_path, "door-0"), survivors) == list(range(survivors, 5))
     journal = open_journal(tmp_path)
-    assert journal.trim(2) == 2
-    assert not [file for file in (tmp_path / "door-0").iterdir() if file.name < f"{2:016d}"], "nothing is left over"
-    append(journal, 4)
-    assert numbers(SqliteFeed(tmp_path, "door-0"), 2) == [2, 3, 4]
+    assert journal.trim(3) == 3
+    assert segments(tmp_path) == [3, 4], "nothing is left over"
+    append(journal, 5)
+    assert numbers(SegmentFeed(tmp_path, "door-0"), 3) == [3, 4, 5]
 
 
 def test_a_segment_whose_writer_died_is_not_written_on_in(tmp_path: Path) -> None:
-    """It may have been killed between a failed fsync and the closing of the segment: nobody can know."""
+    """It may have been killed between a write that failed and the next segment: nobody can know."""
 
     def work(die: Callable[[], None]) -> None:
         journal = open_journal(tmp_path)
@@ -296,8 +308,142 @@ def test_a_segment_whose_writer_died_is_not_written_on_in(tmp_path: Path) -> Non
     journal = open_journal(tmp_path)
     append(journal, 3)
     assert segments(tmp_path) == [0, 2], "this one had ended well"
-    assert numbers(SqliteFeed(tmp_path, "door-0")) == [0, 1, 2, 3]
-    assert SqliteFeed(tmp_path, "door-0").problems() == []
+    assert numbers(SegmentFeed(tmp_path, "door-0")) == [0, 1, 2, 3]
+    assert SegmentFeed(tmp_path, "door-0").problems() == []
+
+
+def test_a_kill_between_a_new_segment_and_its_telling_is_harmless(tmp_path: Path) -> None:
+    def work(die: Callable[[], None]) -> None:
+        journal = open_journal(tmp_path, segment_bytes_max=1)
+        append(journal, 0)
+        mark.MarkWriter.write = lambda *_: die()  # type: ignore[method-assign]
+        append(journal, 1)
+
+    run_and_kill(work)
+    assert segments(tmp_path) == [0, 1]
+    reader = SegmentFeed(tmp_path, "door-0")
+    assert numbers(reader) == [0]
+    assert reader.problems() == []
+    journal = open_journal(tmp_path)
+    assert append(journal, 1) == 1
+    assert numbers(reader, 1) == [1]
+    assert numbers(SegmentFeed(tmp_path, "door-0")) == [0, 1]
+
+
+def killed_after(folder: Path, appends: Sequence[int], heartbeat_ms: int = 0) -> None:
+    """A writer that was killed, and left a mark of this boot."""
+
+    def work(die: Callable[[], None]) -> None:
+        journal = open_journal(folder)
+        for nth in appends:
+            append(journal, nth)
+        if heartbeat_ms:
+            journal.heartbeat(at_ms=1, watermark_ms=heartbeat_ms)
+        die()
+
+    run_and_kill(work)
+
+
+@pytest.fixture
+def power_lost(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From its call on the machine has been started anew: marks that were not synced are of another boot."""
+    return lambda: monkeypatch.setattr(mark, "_BOOT", bytes(range(16)))
+
+
+@pytest.mark.parametrize("stale", [0, 1, 2, 3])
+def test_after_a_loss_of_power_all_that_was_acknowledged_is_read_though_the_mark_is_old(
+    tmp_path: Path, power_lost: Callable[[], None], stale: int
+) -> None:
+    """The mark on disk is the one that `stale` appends left; the segment has all three, and a torn one behind them."""
+    folder = tmp_path / "door-0"
+    killed_after(tmp_path, range(stale))
+    old = (folder / "mark").read_bytes()
+    file = folder / f"{0:016d}.seg"
+    journal = open_journal(tmp_path / "whole")
+    for nth in range(3):
+        append(journal, nth)
+    journal.heartbeat(at_ms=1, watermark_ms=77)
+    journal.close()
+    data = (tmp_path / "whole" / "door-0" / file.name).read_bytes()
+    file.write_bytes(data + data[520:560])
+    (folder / "mark").write_bytes(old)
+    power_lost()
+    reader = SegmentFeed(tmp_path, "door-0")
+    assert numbers(reader) == [0, 1, 2]
+    assert reader.head().watermark_ms == 77
+    assert reader.problems() == []
+    journal = open_journal(tmp_path)
+    assert (journal.end, journal.last_ms) == (3, 77)
+    assert append(journal, 80) == 3
+    assert segments(tmp_path) == [0, 3]
+    assert numbers(reader, 3) == [80], "a reader that was there before goes on"
+    assert reader.problems() == []
+
+
+def test_after_a_loss_of_power_what_was_acknowledged_and_is_gone_is_named_and_not_written_over(
+    tmp_path: Path, power_lost: Callable[[], None]
+) -> None:
+    killed_after(tmp_path, range(5))
+    file = tmp_path / "door-0" / f"{0:016d}.seg"
+    data = bytearray(file.read_bytes())
+    data[-3] ^= 1
+    file.write_bytes(data)
+    power_lost()
+    assert SegmentFeed(tmp_path, "door-0").problems() == ["journal door-0: positions 4 to 4 are missing"]
+    with pytest.raises(WaypostError) as caught:
+        open_journal(tmp_path)
+    assert caught.value.code == "store_corrupt"
+    assert "positions 4 to 4" in caught.value.detail
+
+
+def test_a_clean_end_holds_over_a_restart_of_the_machine(tmp_path: Path, power_lost: Callable[[], None]) -> None:
+    journal = open_journal(tmp_path)
+    append(journal, 0)
+    journal.close()
+    power_lost()
+    journal = open_journal(tmp_path)
+    append(journal, 1)
+    assert segments(tmp_path) == [0]
+    assert numbers(SegmentFeed(tmp_path, "door-0")) == [0, 1]
+
+
+def test_a_mark_that_is_cut_off_leaves_the_one_before(tmp_path: Path) -> None:
+    """A writer is killed while it writes the mark: whichever bytes of it are there, readers have one of two marks."""
+    journal = open_journal(tmp_path)
+    append(journal, 0)
+    file = tmp_path / "door-0" / "mark"
+    before = file.read_bytes()
+    append(journal, 1)
+    after = file.read_bytes()
+    changed = [at for at in range(len(after)) if before[at] != after[at]]
+    for cut in range(min(changed), max(changed) + 2):
+        file.write_bytes(after[:cut] + before[cut:])
+        assert numbers(SegmentFeed(tmp_path, "door-0")) in ([0], [0, 1])
+        assert SegmentFeed(tmp_path, "door-0").problems() == []
+
+
+def test_segments_of_an_older_form_are_refused_by_name(tmp_path: Path) -> None:
+    folder = tmp_path / "door-0"
+    folder.mkdir()
+    (folder / "0000000000000000.db").write_bytes(b"SQLite format 3")
+    for refuse in (lambda: open_journal(tmp_path), lambda: SegmentFeeds(tmp_path).sources()):
+        with pytest.raises(WaypostError) as caught:
+            refuse()
+        assert caught.value.code == "wire_version"
+        assert "0000000000000000.db" in caught.value.detail
+
+
+def test_a_segment_of_a_later_form_is_refused_by_name(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path)
+    append(journal, 0)
+    journal.close()
+    file = tmp_path / "door-0" / f"{0:016d}.seg"
+    data = bytearray(file.read_bytes())
+    data[7] += 1
+    file.write_bytes(data)
+    with pytest.raises(WaypostError) as caught:
+        numbers(SegmentFeed(tmp_path, "door-0"))
+    assert caught.value.code == "wire_version"
 
 
 def test_a_folder_that_cannot_be_written_is_said_at_the_start(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from waypost.cli.main import app
 from waypost.courier.restraint import Held
 from waypost.engines.local.egress import own_addresses
 from waypost.engines.local.positions import FilePositions
-from waypost.engines.sqlite.journal import SqliteFeed
+from waypost.engines.segments.feed import SegmentFeed
 from waypost.engines.sqlite.lanes import SqliteLanes
 from waypost.errors import WaypostError
 from waypost.explain.lanes import LaneSources, report
@@ -87,7 +87,7 @@ class House:
 
     def words(self) -> list[tuple[str, str, str, LaneWord]]:
         """Kind, lane's name, who, and what is asked."""
-        feed = SqliteFeed(self.layout.journals, "operator")
+        feed = SegmentFeed(self.layout.journals, "operator")
         blocks = feed.read(0, 1000)
         feed.close()
         frames = [frame for block in blocks for frame in decode_block(block.data, block.count)]
@@ -265,7 +265,7 @@ def test_the_journal_is_kept_until_each_courier_has_read_it(house: House) -> Non
     """Also for a courier that never read it so far."""
     house.layout.settings.write_text("[journal]\nsegment_bytes_max = 4096\n")
     positions = FilePositions(house.layout.positions)
-    feed = SqliteFeed(house.layout.journals, "operator")
+    feed = SegmentFeed(house.layout.journals, "operator")
 
     def first_after(*readers: str) -> int:
         for reader in readers:

@@ -1,4 +1,4 @@
-"""Blocks of frames in two tables, `PREFIXblocks` and `PREFIXhead`: the form of every feed kept in SQLite.
+"""Blocks of frames in two tables, `PREFIXblocks` and `PREFIXhead`: the form of the ledger's feeds.
 
 Owns: the tables and how they are written, read, trimmed and checked. The head repeats where the blocks end, so that
 the loss of any row, the last one included, is seen. Never opens or commits anything: the caller owns the connection
@@ -19,7 +19,6 @@ class _HeadRow(NamedTuple):
     watermark_ms: int
     first_row: int
     rows: int
-    closed: int
 
 
 class BlockTable:
@@ -46,10 +45,8 @@ class BlockTable:
         )
         self._connection.execute(
             f"CREATE TABLE IF NOT EXISTS {self._head} (one INTEGER PRIMARY KEY CHECK (one = 1), first INTEGER NOT NULL,"
-            " end INTEGER NOT NULL, watermark_ms INTEGER NOT NULL, first_row INTEGER NOT NULL, rows INTEGER NOT NULL,"
-            " closed INTEGER NOT NULL)"
+            " end INTEGER NOT NULL, watermark_ms INTEGER NOT NULL, first_row INTEGER NOT NULL, rows INTEGER NOT NULL)"
         )
-        # A trigger, so that an append is one statement: a door's journal thread gives up the interpreter only once.
         self._connection.execute(
             f"CREATE TRIGGER IF NOT EXISTS {self._head}_follows AFTER INSERT ON {self._blocks} BEGIN"
             f" UPDATE {self._head} SET end=new.first+new.count, watermark_ms=max(watermark_ms, new.watermark_ms),"
@@ -57,7 +54,7 @@ class BlockTable:
         )
         held = self._connection.execute(f"SELECT count(*) FROM {self._blocks}").fetchone()[0]
         if not held:
-            self._connection.execute(f"INSERT OR IGNORE INTO {self._head} VALUES (1, ?, ?, 0, 1, 0, 0)", (first, first))
+            self._connection.execute(f"INSERT OR IGNORE INTO {self._head} VALUES (1, ?, ?, 0, 1, 0)", (first, first))
 
     def append(self, count: int, at_ms: int, watermark_ms: int, data: bytes) -> int:
         """Adds a block within the caller's transaction; answers its first position."""
@@ -66,25 +63,9 @@ class BlockTable:
         self._connection.execute(self._insert, (row, head.end, count, at_ms, watermark_ms, data))
         return head.end
 
-    def append_at(self, row: int, first: int, count: int, at_ms: int, watermark_ms: int, data: bytes) -> None:
-        """`append` for a writer that knows where it stands (a journal's hot path): row and first position given.
-
-        Outside a transaction it is one of its own, durable on return.
-        """
-        self._connection.execute(self._insert, (row, first, count, at_ms, watermark_ms, data))
-
-    def move_watermark(self, watermark_ms: int) -> None:
-        self._connection.execute(
-            f"UPDATE {self._head} SET watermark_ms=max(watermark_ms, ?) WHERE one=1", (watermark_ms,)
-        )
-
-    def close_segment(self) -> None:
-        """Marks that nothing will be added behind the last block."""
-        self._connection.execute(f"UPDATE {self._head} SET closed=1 WHERE one=1")
-
     def head_row(self) -> _HeadRow:
         found = self._connection.execute(
-            f"SELECT first, end, watermark_ms, first_row, rows, closed FROM {self._head} WHERE one=1"
+            f"SELECT first, end, watermark_ms, first_row, rows FROM {self._head} WHERE one=1"
         ).fetchone()
         if found is None:
             raise WaypostError("store_corrupt", f"the row of {self._head} is missing", place=self._place)

@@ -7,7 +7,7 @@ what every reader has finished with, and closes it.
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from waypost.engines.sqlite.journal import SqliteJournal
+from waypost.engines.segments.journal import SegmentJournal
 from waypost.errors import WaypostError
 from waypost.model.frames import Frame
 from waypost.model.wire import encode_frame
@@ -46,11 +46,11 @@ class OperatorJournal:
         finally:
             journal.close()
 
-    def _open(self) -> SqliteJournal:
+    def _open(self) -> SegmentJournal:
         deadline_ms = self._clock.monotonic_ms() + _WAIT_MS
         while True:
             try:
-                return SqliteJournal(self._folder, OPERATOR_SOURCE, self._settings, self._clock)
+                return SegmentJournal(self._folder, OPERATOR_SOURCE, self._settings, self._clock)
             except WaypostError as error:
                 if error.code != "journal_in_use" or self._clock.monotonic_ms() >= deadline_ms:
                     raise
