@@ -204,9 +204,9 @@ def _journal_activation(version: int, layout: Layout, settings: Settings, clock:
 def journal_changes(
     changes: Callable[[int], Sequence[Frame]], layout: Layout, settings: Settings, clock: Clock | None = None
 ) -> int:
-    """Tells what an operator did to all who must know; see `engines.sqlite.operator`."""
+    """Tells what an operator did to all who must know; see `engines.segments.operator`."""
     from waypost.engines.local.positions import FilePositions
-    from waypost.engines.sqlite.operator import OperatorJournal
+    from waypost.engines.segments.operator import OperatorJournal
 
     readers = ("pipeline", "archivist", *courier_readers(deal_in_force(layout, settings).shards))
     positions = FilePositions(layout.positions)
