@@ -71,8 +71,9 @@ def _while_full(house: WaypostProcess, disk: SmallDisk, load: Load) -> None:
 
 
 def _answers(house: WaypostProcess, status: int) -> bool:
-    """Whether every one of some calls, which the doors share, is answered so."""
-    parameters = {"token": "s3cret", "goal": "install"}
+    """Whether every one of some calls, which the doors share, is answered so. They are long: doors have made room
+    ahead, which has to be used up before the disk is full to them."""
+    parameters = {"token": "s3cret", "goal": "install", "note": "x" * 4000}
     return all(fetch(house.port, "/postback", parameters).status == status for _ in range(8))
 
 
