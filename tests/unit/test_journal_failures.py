@@ -13,8 +13,8 @@ import pytest
 
 from support.clock import FakeClock
 from support.crash import run_and_kill
+from waypost.engines.segments import form, mark
 from waypost.engines.segments import journal as engine
-from waypost.engines.segments import mark
 from waypost.engines.segments.feed import SegmentFeed, SegmentFeeds
 from waypost.engines.segments.form import segments as starts_of
 from waypost.engines.segments.journal import SegmentJournal
@@ -310,6 +310,53 @@ def test_a_segment_whose_writer_died_is_not_written_on_in(tmp_path: Path) -> Non
     assert segments(tmp_path) == [0, 2], "this one had ended well"
     assert numbers(SegmentFeed(tmp_path, "door-0")) == [0, 1, 2, 3]
     assert SegmentFeed(tmp_path, "door-0").problems() == []
+
+
+@pytest.mark.parametrize("stale", [0, 1, 3])
+def test_records_behind_an_old_mark_are_taken_over_and_written_again(
+    tmp_path: Path, stale: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that went and came back while the machine ran: the mark is of this boot, and older than the records."""
+
+    def work(die: Callable[[], None]) -> None:
+        journal = open_journal(tmp_path)
+        for nth in range(4):
+            if nth == stale:
+                (tmp_path / "old").write_bytes((tmp_path / "door-0" / "mark").read_bytes())
+            append(journal, nth)
+        journal.heartbeat(at_ms=1, watermark_ms=99)
+        die()
+
+    run_and_kill(work)
+    (tmp_path / "door-0" / "mark").write_bytes((tmp_path / "old").read_bytes())
+    assert numbers(SegmentFeed(tmp_path, "door-0")) == list(range(stale)), "what nobody has told of yet"
+    written: list[int] = []
+    real = engine.write_through
+
+    def write_through(descriptor: int, pieces: Sequence[bytes], offset: int) -> None:
+        written.append(offset)
+        real(descriptor, pieces, offset)
+
+    monkeypatch.setattr(engine, "write_through", write_through)
+    journal = open_journal(tmp_path)
+    assert len(written) == 4 - stale
+    assert (journal.end, journal.last_ms) == (4, 99)
+    assert append(journal, 4) == 4
+    assert numbers(SegmentFeed(tmp_path, "door-0")) == [0, 1, 2, 3, 4]
+    assert SegmentFeed(tmp_path, "door-0").problems() == []
+    assert segments(tmp_path) == [0, 4]
+
+
+def test_a_new_segment_that_holds_what_nobody_told_of_is_not_written_over(tmp_path: Path) -> None:
+    """It cannot be by what this program does: then nothing is thrown away, and somebody is told."""
+    killed_after(tmp_path, range(2))
+    label, record = form.Label(2, 0, 7), b"\x91\x01"
+    header = form.encode_header(label, 2, 1, 1, 1, record)
+    (tmp_path / "door-0" / f"{2:016d}.seg").write_bytes(form.encode_label(label) + header + record)
+    journal = open_journal(tmp_path)
+    assert refused(journal, 5) == "journal_unavailable"
+    with pytest.raises(WaypostError, match="holds what the mark does not know"):
+        append(journal, 6)
 
 
 def test_a_kill_between_a_new_segment_and_its_telling_is_harmless(tmp_path: Path) -> None:

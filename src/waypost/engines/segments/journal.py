@@ -28,7 +28,7 @@ from waypost.engines.segments.form import (
     segments,
 )
 from waypost.engines.segments.mark import Mark, MarkWriter
-from waypost.engines.segments.segment import Segment
+from waypost.engines.segments.segment import Segment, behind
 from waypost.engines.segments.standing import Standing
 from waypost.errors import WaypostError
 from waypost.model.wire import join_block
@@ -176,6 +176,8 @@ class SegmentJournal:
             self._end, self._offset, self._last_ms = mark.end, mark.offset, mark.watermark_ms
             self._open(mark.start)
             self._is_doubtful = not mark.is_clean
+            if self._is_doubtful:
+                self._adopt()
             self._tell()
         self._marks.sync()  # from here on it is no clean end any more
         self._count_closed(segments(self._folder))
@@ -203,6 +205,8 @@ class SegmentJournal:
         self._written = 0
         self._opened_ms = self._clock.now_ms()
         self._tell()
+        assert self._marks is not None
+        self._marks.sync()  # a mark that is lost is never older than its segment
 
     def _open(self, start: int) -> None:
         """Opens the segment that the last writer wrote to."""
@@ -217,11 +221,27 @@ class SegmentJournal:
         self._descriptor = os.open(file, os.O_RDWR | _DSYNC)
         self._opened_ms = self._clock.now_ms()
 
+    def _adopt(self) -> None:
+        """Takes over whole records behind the mark: of a writer that died before it told of them, or whose mark was
+        lost with a disk that went and came back. They are written again, so that they are durable whatever became of
+        the first time. Raises OSError."""
+        segment = Segment(segment_file(self._folder, self._label.start))
+        try:
+            until = segment.size
+            while (record := segment.record(self._offset, until)) is not None and record.first == self._end:
+                write_through(self._descriptor, (segment.whole(self._offset, record),), self._offset)
+                self._offset, self._end = behind(self._offset, record), self._end + record.frames
+                self._last_ms = max(self._last_ms, record.watermark_ms)
+            self._last_ms = max(self._last_ms, segment.watermark_ms)
+        finally:
+            segment.close()
+
     def _check_nothing_in(self, file: Path) -> None:
-        """What was begun at this place may be begun anew only as long as no record is in it."""
+        """What was begun at this place may be begun anew only as long as no record is in it, but one that was refused
+        just now."""
         segment = Segment(file)
         try:
-            if segment.record(RECORDS_AT, segment.size) is not None and not self._is_doubtful:
+            if segment.record(RECORDS_AT, segment.size) is not None and self._label.start != self._end:
                 raise WaypostError(
                     "store_corrupt", f"{file.name} holds what the mark does not know", place=self._source
                 )

@@ -58,6 +58,11 @@ class Segment:
         start = offset - self._window_at + HEADER_BYTES
         return self._window[start : start + record.size]
 
+    def whole(self, offset: int, record: Record) -> bytes:
+        """All bytes of the record at an offset; right behind `record`."""
+        start = offset - self._window_at
+        return self._window[start : start + HEADER_BYTES + record.size]
+
     def forget(self) -> None:
         """Drops the window: what it shows may have changed since."""
         self._window = b""
