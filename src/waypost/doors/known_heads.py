@@ -16,6 +16,7 @@ HEADS_MAX = 512
 REQUEST_BYTES_MAX = 2048  # a longer request is parsed
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 PLAIN = _LETTERS + b"/?&=%.-_~+:,;@!$'()*|{}[]"  # what a target may consist of; other bytes are the parser's to judge
+_PLAIN = bytes(0x61 if byte in PLAIN else 0 for byte in range(256))  # as letters, so that one question answers for all
 _VERSION = b"HTTP/1.1\r\n"
 
 
@@ -40,7 +41,7 @@ class KnownHeads:
         if len(parts) != 3:
             return None
         method, target, rest = parts
-        if method != b"GET" or target[:1] != b"/" or target.translate(None, PLAIN):
+        if method != b"GET" or target[:1] != b"/" or not target.translate(_PLAIN).isalpha():
             return None
         found = self._found(rest)
         if found is None:

@@ -87,24 +87,27 @@ HOST = b"host"
 HOST_CHARS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~%!$&'()*+,;=:[]"
 _CONNECTION, _STAYS = b"connection", b"keep-alive"  # what HTTP/1.1 does anyway
 _TOKEN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"  # further ones are the parser's to judge
-_TEXT = bytes((9, *range(32, 127), *range(128, 256)))
+# What a value may consist of, as letters: then one question to all of it tells whether it does.
+_TEXT = bytes(0x61 if byte == 9 or 32 <= byte < 127 or byte > 127 else 0 for byte in range(256))
 _UNWANTED = (b"", b"")
 
 
 class KnownLines:
     """`read` is on the hottest way of a door."""
 
-    __slots__ = ("_also", "_lines", "_names")
+    __slots__ = ("_also", "_lines", "_names", "_own")
 
     def __init__(self) -> None:
         self._also: frozenset[bytes] = frozenset()
         self._lines: dict[bytes, tuple[bytes, bytes]] = {}  # name and value; both empty where nobody wants it
         self._names: dict[bytes, tuple[bytes, bool]] = {}  # as it is written: in lower case if wanted; is it shared
+        self._own: dict[bytes, bytes] = {}  # of these the names of what is wanted, and one visitor's own
 
     def forget(self, also: frozenset[bytes]) -> None:
         """Forgets all; `also` are wanted from now on beside those that always are."""
         self._lines.clear()
         self._names.clear()
+        self._own.clear()
         self._also = also
 
     def are_fit(self, rest: bytes) -> bool:
@@ -120,16 +123,21 @@ class KnownLines:
             return None
         headers: dict[bytes, bytes] = {}
         wanted = 0
-        find = self._lines.get
+        find, own = self._lines.get, self._own
         are_known = True
         for line in lines[1:-2]:
             found = find(line)
-            if found is None:
-                found = self._read_line(line)
-                if found is None:
-                    return None
+            if found is not None:
+                name, value = found
+            else:
                 are_known = False
-            name, value = found
+                written, _, value = line.partition(b":")
+                if written in own and value.translate(_TEXT).isalpha() and (value := value.strip()):
+                    name = own[written]
+                elif (found := self._read_line(line)) is not None:
+                    name, value = found
+                else:
+                    return None
             if name:
                 headers[name] = value
                 wanted += 1
@@ -141,7 +149,7 @@ class KnownLines:
         name, _, value = line.partition(b":")
         known = self._names.get(name) or self._know_name(name)
         value = value.strip(b" \t")
-        if known is None or not value or value.translate(None, _TEXT):
+        if known is None or not value.translate(_TEXT).isalpha():
             return None
         wanted, is_shared = known
         if wanted == _CONNECTION and value.lower() != _STAYS:
@@ -161,7 +169,10 @@ class KnownLines:
             return None
         if len(self._names) >= NAMES_MAX:
             self._names.clear()
+            self._own.clear()
         is_wanted = lower in WANTED or lower in self._also
         is_shared = lower in (_SHARED if is_wanted else _PUBLIC)
         known = self._names[name] = (lower if is_wanted else b"", is_shared)
+        if is_wanted and not is_shared:
+            self._own[name] = lower
         return known
