@@ -299,7 +299,7 @@ class FuzzedDoor:
             ),
         )
         if not self.knows:
-            routes._clicks.take_plain = lambda shelf, pieces, may_visit: pieces  # type: ignore[method-assign]
+            routes._clicks.take_plain = lambda shelf, pieces, waits_of: pieces  # type: ignore[method-assign]
         routes.shelf = shelf
         return routes
 

@@ -13,6 +13,7 @@ from support.doors import Answer, RunningDoor, running_door
 from waypost.catalog.outside import Domain
 from waypost.doors.hosts import Hosts
 from waypost.doors.inbox import Piece
+from waypost.doors.limits import Buckets
 from waypost.doors.protocol import Connection
 from waypost.model.frames import PostbackIn
 from waypost.model.wire import decode_frame
@@ -131,7 +132,7 @@ def test_clicks_of_a_turn_are_taken_together_one_of_each_connection(door: Runnin
     assert door.get("/c/demo?sub1=a").status == 302  # the link is known from here on
     shelf = door.door._routes.shelf
     assert shelf is not None
-    shelf.links[b"broken"] = shelf.links[b"demo"]._replace(targets=NO_TARGETS)
+    shelf.links[b"broken"] = msgspec.structs.replace(shelf.links[b"demo"], targets=NO_TARGETS)
     connections = [Connection(door.door, f"192.0.2.{nth}") for nth in range(6)]
     targets = [
         (0, b"/c/demo?sub1=a"),
@@ -159,6 +160,22 @@ def test_clicks_of_a_turn_are_taken_together_one_of_each_connection(door: Runnin
     assert [connection for connection, _, _ in answers] == [connections[0], connections[5]]
     assert all(b"Location: http://127.0.0.1:9000/land?cid=" in answer for _, answer, _ in answers)
     assert [connection.pending for connection in connections] == [1, 0, 0, 0, 0, 1]
+
+
+def test_of_a_turns_clicks_those_of_an_address_with_too_many_are_left(door: RunningDoor) -> None:
+    assert door.get("/c/demo").status == 302
+    head = (b"/c/demo", {b"host": b"d"}, False)
+    pieces: list[Piece] = [
+        (Connection(door.door, address), b"", head) for address in ("192.0.2.1", "192.0.2.2", "192.0.2.1")
+    ]
+    commit, limits = door.door.commit, door.door.limits
+    commit.add_each = lambda frames, answers, clicks=0: None  # type: ignore[method-assign]
+    kept, limits._visits = limits._visits, Buckets(1, 1, 100)
+    try:
+        assert door.door._routes.take_at_once(pieces) == pieces[2:]
+    finally:
+        limits._visits = kept
+        del commit.add_each
 
 
 def test_what_is_for_a_host_that_is_not_served_is_taken_by_nobody_at_once(door: RunningDoor) -> None:

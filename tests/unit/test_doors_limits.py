@@ -36,6 +36,25 @@ def test_no_address_ever_gets_more_than_burst_and_rate(acts: list[tuple[int, str
     assert max(given_to.values()) <= 5 + now * per_s / 1000 + 1e-6
 
 
+turns = st.lists(st.tuples(st.integers(0, 900), st.lists(st.sampled_from(["a", "b", "c", "2001:db8::1"]), max_size=9)))
+
+
+@given(turns, st.integers(0, 4), st.integers(1, 3), st.integers(1, 4))
+def test_a_turns_addresses_draw_as_they_would_one_by_one(
+    acts: list[tuple[int, list[str]]], per_s: int, burst: int, addresses_max: int
+) -> None:
+    together, each, now = Buckets(per_s, burst, addresses_max), Buckets(per_s, burst, addresses_max), 0
+    for pause, addresses in acts:
+        now += pause
+        assert together.take_each(addresses, now) == [each.take(address, now) for address in addresses]
+        assert list(together._full_at_ms.items()) == list(each._full_at_ms.items())
+
+
+def test_of_a_turns_visits_those_wait_that_are_too_many_and_nobody_of_our_own_networks() -> None:
+    limits = Limits(door_settings(address_clicks_per_s=1, address_clicks_burst=1).door)
+    assert limits.visits(["203.0.113.7", "203.0.113.7", "10.0.0.1", "203.0.113.8", "10.0.0.1"], 0) == [0, 1, 0, 0, 0]
+
+
 def test_the_address_that_was_quiet_longest_is_forgotten() -> None:
     buckets = Buckets(1, 1, 3)
     for address in "abc":

@@ -2,13 +2,14 @@
 
 import socket
 import struct
+from ipaddress import IPv4Address
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from support.parsed import Recorder, Wire
-from waypost.doors.proxies import PREFACE_BYTES_MAX, BadPreface, Proxies, plain_address, read_preface
+from waypost.doors.proxies import PREFACE_BYTES_MAX, BadPreface, Proxies, plain_address, plain_ipv4, read_preface
 from waypost.errors import WaypostError
 
 V2 = b"\r\n\r\n\x00\r\nQUIT\n"
@@ -185,3 +186,27 @@ def test_any_bytes_are_a_preface_a_part_of_one_or_refused(data: bytes, behind: b
         assert 0 < found[0] <= len(data)
         assert read_preface(data + behind) == found
         assert read_preface(data[: found[0]]) == found
+
+
+addresses = st.one_of(
+    st.ip_addresses().map(str),
+    st.lists(
+        st.integers(0, 300).map(str) | st.sampled_from(["", "00", "01", "+1", " 1", "1\n", "\u0661"]), max_size=5
+    ).map(".".join),
+    st.text(max_size=8),
+)
+
+
+@given(addresses)
+@example("1.2.3.4\0")
+@example("1.2.3.4\n")
+@example("1.2.3")
+@example("0x1.2.3.4")
+def test_the_plain_form_is_what_the_library_writes(text: str) -> None:
+    four = plain_ipv4(text)
+    try:
+        found = IPv4Address(text)
+    except ValueError:
+        assert four == b""
+    else:
+        assert four == found.packed and str(found) == text

@@ -5,7 +5,7 @@ it durable. Never lets a journal's failure stop a redirect: then the id says tha
 click leads is the catalog's: no parameter of a request names the target's host.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from hmac import compare_digest
 from ipaddress import ip_address
@@ -56,9 +56,11 @@ class Clicks:
         self._answers = answers
         self._stats = stats
 
-    def take_plain(self, shelf: Shelf, pieces: list[Piece], may_visit: Callable[[str], bool]) -> list[Piece]:
+    def take_plain(
+        self, shelf: Shelf, pieces: list[Piece], waits_of: Callable[[Sequence[str]], Sequence[int]]
+    ) -> list[Piece]:
         """Takes the GETs of known links that are asked for nothing but a redirect: `take` in short, of a turn's clicks
-        together. See `inbox.TakeAtOnce`."""
+        together. `waits_of` says of addresses how long each is to wait. See `inbox.TakeAtOnce`."""
         connections: set[Connection] = set()
         found: list[tuple[int, Connection, Ask]] = []
         room = self._commit.room
@@ -68,18 +70,24 @@ class Clicks:
             if connection in connections:
                 continue  # one piece of each a turn: if it is not taken after all, none behind it may be
             connections.add(connection)
-            if head is None or head[0][:3] != _LINKS or head[2] or connection.in_request or connection.is_closing:
+            if head is None or connection.in_request or connection.is_closing:
                 continue
-            target, headers, _ = head
+            target, headers, is_asking = head
+            if is_asking or target[:3] != _LINKS:
+                continue
             name, _, query = target[3:].partition(b"?")
             plan = links.get(name)
-            if is_served is not None and not is_served(headers):
-                continue
             if plan is None or plan.code or query.find(b"mode=") >= 0 or len(found) >= room:
                 continue
+            if is_served is not None and not is_served(headers):
+                continue
             address = connection.origin(headers) if connection.is_proxy else connection.peer
-            if may_visit(address):
-                found.append((nth, connection, Ask(plan, name, visitor_of(address, headers, is_head=False), query)))
+            one = visitor_of(address, headers, is_head=False)
+            ask = Ask(plan, name, query, address, one.user_agent, one.languages, one.referrer, one.looks_ahead)
+            found.append((nth, connection, ask))
+        waits = waits_of([ask.address for _, _, ask in found])
+        if any(waits):
+            found = [one for one, wait_s in zip(found, waits, strict=True) if not wait_s]
         if not found:
             return pieces
         taken = self._commit_plain(shelf, found)
@@ -91,13 +99,18 @@ class Clicks:
         frames: list[bytes] = []
         answers: list[tuple[Waiting, bytes, Fallback]] = []
         touches = self._touches.take_all(shelf, [ask for _, _, ask in found])
+        moved, fallback = self._answers.moved, self._plain_unrecorded
         for (nth, connection, ask), touch in zip(found, touches, strict=True):
             if isinstance(touch, WaypostError):
                 continue
-            how = _How(KEEP, False, False, False, ask.query, ask.visitor.user_agent)
-            response = self._answer(touch.target, touch.click_id, touch.url, touch.facts, how)
+            target, url = touch.target, touch.url
+            if url and target.apps is None:
+                head = moved[target.status, target.hides_referrer][KEEP]
+                response = b"%b%b\r\n\r\n" % (head, url.encode("ascii"))
+            else:
+                response = self._answer(target, touch.click_id, url, touch.facts, _plain(ask))
             frames.append(touch.frame)
-            answers.append((connection, response, partial(self._unrecorded, touch, how)))
+            answers.append((connection, response, partial(fallback, touch, ask)))
             taken.add(nth)
             connection.wait_beside()
         if frames:
@@ -173,6 +186,9 @@ class Clicks:
             url.encode("ascii"),
         )
 
+    def _plain_unrecorded(self, touch: Touch, ask: Ask, code: str) -> bytes:
+        return self._unrecorded(touch, _plain(ask), code)
+
     def _unrecorded(self, touch: Touch, how: _How, _code: str) -> bytes:
         """The same answer under a new id that says that no store knows it."""
         self._stats.values["door_clicks"] += 1
@@ -182,6 +198,11 @@ class Clicks:
             return self._answer(touch.target, click_id, url, touch.facts, how)
         except WaypostError as error:
             return self._answers.error("bad_target", how.mode, is_head=how.is_head, detail=error.detail)
+
+
+def _plain(ask: Ask) -> _How:
+    """How a click is answered that asks for nothing but a redirect."""
+    return _How(KEEP, False, False, False, ask.query, ask.user_agent)
 
 
 def _stated_visitor(values: dict[str, str]) -> Visitor | None:

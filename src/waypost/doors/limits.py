@@ -8,6 +8,7 @@ gets a full bucket again.
 """
 
 from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv6Address, ip_network
 from math import ceil
 from typing import Protocol
@@ -62,6 +63,21 @@ class Buckets:
             return max(1, ceil(over_ms / 1000))
         buckets[key] = full_at_ms + self._step_ms
         return 0
+
+    def take_each(self, addresses: Iterable[str], now_ms: float) -> list[int]:
+        """`take` for each of these, in their order."""
+        buckets, addresses_max = self._full_at_ms, self._addresses_max
+        full_at_ms = now_ms + self._step_ms
+        waits = []
+        for address in addresses:
+            if not self.is_on or address in buckets or ":" in address:
+                waits.append(self.take(address, now_ms))
+                continue
+            if len(buckets) >= addresses_max:
+                buckets.popitem(last=False)
+            buckets[address] = full_at_ms
+            waits.append(0)
+        return waits
 
 
 class LargeBodies:
@@ -125,6 +141,14 @@ class Limits:
         """Takes a visit (a click, an impression, a page's report): 0, or the seconds after which it may be tried."""
         wait_s = self._visits.take(address, now_ms)
         return 0 if wait_s and self._many.permits(address) else wait_s
+
+    def visits(self, addresses: Sequence[str], now_ms: float) -> list[int]:
+        """`visit` for each of these, in their order."""
+        waits = self._visits.take_each(addresses, now_ms)
+        if any(waits):
+            permits = self._many.permits
+            waits = [wait_s and not permits(one) and wait_s for wait_s, one in zip(waits, addresses, strict=True)]
+        return waits
 
     def admits(self, connection: Known, address: str) -> bool:
         """Counts a new connection; whether its address may have one more."""

@@ -13,6 +13,7 @@ from importlib import resources
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from waypost.catalog.model import Advertiser
 from waypost.doors.answers import Answers
@@ -216,4 +217,4 @@ def _of_origin(shelf: Shelf, plan: LinkPlan, origin: str) -> LinkPlan | None:
     targets = tuple(target for target in plan.targets if is_own(target))
     if not origin or not targets:
         return None
-    return plan._replace(targets=plan.targets.only(targets), behind=(), last=None)
+    return replace(plan, targets=plan.targets.only(targets), behind=(), last=None)

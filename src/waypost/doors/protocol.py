@@ -376,8 +376,9 @@ class Connection(asyncio.Protocol):
 
     def origin(self, headers: dict[bytes, bytes]) -> str:
         """The address of who sent a request with these headers through this named proxy."""
-        told = headers.get(self._owner.proxies.header)
-        return self.peer if told is None else self._owner.proxies.origin(self.peer, told)
+        proxies = self._owner.proxies
+        told = headers.get(proxies.header)
+        return self.peer if told is None else proxies.origin(self.peer, told)
 
     def wait_beside(self) -> None:
         """`wait`, of a request that did not pass through this connection's fields."""

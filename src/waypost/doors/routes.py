@@ -3,7 +3,7 @@
 Owns: the paths and methods of a door. Reads the shelf; writes nothing but notes of refusals. Never reads a body.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hmac import compare_digest
 from typing import Any, Protocol
 from urllib.parse import quote, unquote
@@ -120,10 +120,10 @@ class Routes:
         if shelf is None:
             return pieces
         left = self._postbacks.take_plain(shelf, pieces)
-        return self._clicks.take_plain(shelf, left, self._may_visit) if left else left
+        return self._clicks.take_plain(shelf, left, self._waits) if left else left
 
-    def _may_visit(self, address: str) -> bool:
-        return not self._limits.visit(address, self._now_ms())
+    def _waits(self, addresses: Sequence[str]) -> list[int]:
+        return self._limits.visits(addresses, self._now_ms())
 
     def is_known_sender(self, connection: Connection) -> bool:
         """Whether a token in path, header or query is right; a signature is no proof before the body is there."""

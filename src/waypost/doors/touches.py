@@ -54,6 +54,9 @@ MARKS: dict[tuple[bool, bool, bool], tuple[str, ...]] = {
 }
 
 
+_NO_MARKS = MARKS[False, False, False]  # nobody is a duplicate who was never seen
+
+
 class Visitor(msgspec.Struct, gc=False):
     """Who touches, as the request says, or a partner's server for him."""
 
@@ -83,8 +86,12 @@ class Ask(msgspec.Struct, gc=False):
 
     plan: LinkPlan
     link: bytes
-    visitor: Visitor
     query: bytes
+    address: str
+    user_agent: bytes
+    languages: bytes
+    referrer: bytes
+    looks_ahead: bool = False
     kind: type[Click] | type[Impression] = Click
     test: bool = False
     mode: str = ""
@@ -105,14 +112,6 @@ def visitor_of(address: str, headers: Mapping[bytes, bytes], *, is_head: bool) -
         find(b"referer", b"")[:REFERRER_BYTES_MAX],
         looks_ahead,
     )
-
-
-def _place(choice: Choice, click_id: str, query: bytes, facts: dict[str, str]) -> _Place | WaypostError:
-    target, skipped = choice
-    try:
-        return target, click_id, target_url(target, click_id, query, facts), skipped
-    except WaypostError as error:
-        return error
 
 
 class Touches:
@@ -163,7 +162,8 @@ class Touches:
 
         Raises WaypostError: `bad_target` if the target's URL does not render, `link_inactive` if nothing takes it.
         """
-        (touch,) = self.take_all(shelf, [Ask(plan, link, visitor, query, kind, test, mode, unkept)])
+        asked = visitor.address, visitor.user_agent, visitor.languages, visitor.referrer, visitor.looks_ahead
+        (touch,) = self.take_all(shelf, [Ask(plan, link, query, *asked, kind, test, mode, unkept)])
         if isinstance(touch, WaypostError):
             raise touch
         return touch
@@ -177,96 +177,119 @@ class Touches:
             self._users = UserHash(key)
         if ms >= self._exhausted_until_ms:
             self._read_board(ms)
-        visitors = [ask.visitor for ask in asks]
-        find, user_of = self._visitors, self._users.of
-        facts = [find.facts(one.address, one.user_agent, one.languages) if find is not None else {} for one in visitors]
-        users = [user_of(one.address, one.user_agent) for one in visitors]
-        marks = [self._marks(ask, user, ms) for ask, user in zip(asks, users, strict=True)]
-        choices = [
-            self._choose(ask, time, known, returning)
-            for ask, time, known, (_, returning) in zip(asks, times, facts, marks, strict=True)
-        ]
+        find, users_of = self._visitors, self._users.of
+        facts = [find.facts(ask.address, ask.user_agent, ask.languages) if find is not None else {} for ask in asks]
+        users = [users_of(ask.address, ask.user_agent) for ask in asks]
+        marks = self._marks(asks, users, ms)
+        choices = self._choices(asks, times, facts, marks)
+        places = self._places(asks, times, facts, choices)
+        return self._touches(shelf, asks, times, facts, users, marks, places)
+
+    def _marks(self, asks: Sequence[Ask], users: Sequence[bytes], ms: int) -> list[tuple[str, ...]]:
+        """The marks of touches; their visitors are noted."""
+        found = []
+        recent, values = self._recent, self._stats.values
+        for ask, user in zip(asks, users, strict=True):
+            returning, looks_ahead, duplicate = recent.has_seen(user), ask.looks_ahead, False
+            if not ask.test and not looks_ahead:  # the visit that was looked ahead for is no duplicate of the look
+                link = ask.link if ask.kind is Click else b"i" + ask.link
+                duplicate = recent.note(user, link, ms, is_new=not returning)
+                if duplicate:
+                    values["door_clicks_duplicate"] += 1
+            elif looks_ahead:
+                values["door_clicks_prefetch"] += 1
+            if looks_ahead or returning:
+                found.append(MARKS[looks_ahead, duplicate, returning])
+            else:
+                found.append(_NO_MARKS)
+        return found
+
+    def _choices(
+        self,
+        asks: Sequence[Ask],
+        times: Sequence[tuple[int, int]],
+        facts: Sequence[dict[str, str]],
+        marks: Sequence[tuple[str, ...]],
+    ) -> list[Choice | WaypostError]:
+        """Who takes each touch."""
+        found: list[Choice | WaypostError] = []
+        exhausted = self._exhausted
+        for ask, (ms, seq), known, mark in zip(asks, times, facts, marks, strict=True):
+            plan = ask.plan
+            visit = Visit(ms, ask.address, known, ask.query, "returning" in mark, plan.click_names)
+            try:
+                choice = choose_target(plan, visit, seq, user_agent=ask.user_agent, exhausted=exhausted)
+            except WaypostError as error:
+                found.append(error)
+                continue
+            if choice.skipped:
+                self._count_skips(choice.target)
+            found.append(choice)
+        return found
+
+    def _places(
+        self,
+        asks: Sequence[Ask],
+        times: Sequence[tuple[int, int]],
+        facts: Sequence[dict[str, str]],
+        choices: Sequence[Choice | WaypostError],
+    ) -> list[_Place | WaypostError]:
+        """Where each touch leads, by an id of its own."""
         door = self._time.door
         ids = self._encode_many(
             [
-                (time[0], door, time[1], choice.target.route, FLAG_TEST if ask.test else 0)
-                for ask, time, choice in zip(asks, times, choices, strict=True)
+                (ms, door, seq, choice.target.route, FLAG_TEST if ask.test else 0)
+                for ask, (ms, seq), choice in zip(asks, times, choices, strict=True)
                 if isinstance(choice, Choice)
             ]
         )
+        found: list[_Place | WaypostError] = []
         following = iter(ids)
-        places = [
-            _place(choice, next(following), ask.query, known) if isinstance(choice, Choice) else choice
-            for ask, known, choice in zip(asks, facts, choices, strict=True)
-        ]
-        return [
-            place if isinstance(place, WaypostError) else self._touch(shelf, ask, time, known, user, mark, place)
-            for ask, time, known, user, (mark, _), place in zip(asks, times, facts, users, marks, places, strict=True)
-        ]
+        for ask, known, choice in zip(asks, facts, choices, strict=True):
+            if isinstance(choice, WaypostError):
+                found.append(choice)
+                continue
+            target, click_id = choice.target, next(following)
+            try:
+                found.append((target, click_id, target_url(target, click_id, ask.query, known), choice.skipped))
+            except WaypostError as error:
+                found.append(error)
+        return found
 
-    def _touch(
+    def _touches(
         self,
         shelf: Shelf,
-        ask: Ask,
-        time: tuple[int, int],
-        facts: dict[str, str],
-        user: bytes,
-        marks: tuple[str, ...],
-        place: _Place,
-    ) -> Touch:
-        """The touch, with what may be kept of it in its frame."""
-        target, click_id, url, skipped = place
-        privacy, key, visitor, query = shelf.privacy, self._users.key, ask.visitor, ask.query
-        if ask.unkept or has_visitor_data(query):
-            query = kept_query(query, privacy, key, without=ask.unkept)
-        frame = encode_frame(
-            ask.kind(
-                time[0],
-                self._time.door,
-                time[1],
-                target.route,
-                FLAG_TEST if ask.test else 0,
-                target.partition,
-                shelf.version,
-                query,
-                self._address(visitor.address, privacy.ip, key),
-                kept_user_agent(visitor.user_agent, privacy.user_agent, facts),
-                kept_referrer(visitor.referrer, privacy.referrer),
-                ask.mode,
-                kept_facts(facts, privacy),
-                skipped,
-                user,
-                marks,
-            )
-        )
-        return Touch(target, click_id, url, frame, facts)
-
-    def _marks(self, ask: Ask, user: bytes, ms: int) -> tuple[tuple[str, ...], bool]:
-        """The marks of a touch, and whether its visitor was here before; he is noted."""
-        recent = self._recent
-        returning = recent.has_seen(user)
-        looks_ahead = ask.visitor.looks_ahead
-        duplicate = False
-        if not ask.test and not looks_ahead:  # the visit that was looked ahead for is no duplicate of the look
-            link = ask.link if ask.kind is Click else b"i" + ask.link
-            duplicate = recent.note(user, link, ms, is_new=not returning)
-            if duplicate:
-                self._stats.values["door_clicks_duplicate"] += 1
-        elif looks_ahead:
-            self._stats.values["door_clicks_prefetch"] += 1
-        return MARKS[looks_ahead, duplicate, returning], returning
-
-    def _choose(self, ask: Ask, time: tuple[int, int], facts: dict[str, str], returning: bool) -> Choice | WaypostError:
-        """Who takes a touch."""
-        plan, visitor = ask.plan, ask.visitor
-        visit = Visit(time[0], visitor.address, facts, ask.query, returning, plan.click_names)
-        try:
-            choice = choose_target(plan, visit, time[1], user_agent=visitor.user_agent, exhausted=self._exhausted)
-        except WaypostError as error:
-            return error
-        if choice.skipped:
-            self._count_skips(plan, choice.target)
-        return choice
+        asks: Sequence[Ask],
+        times: Sequence[tuple[int, int]],
+        facts: Sequence[dict[str, str]],
+        users: Sequence[bytes],
+        marks: Sequence[tuple[str, ...]],
+        places: Sequence[_Place | WaypostError],
+    ) -> list[Touch | WaypostError]:
+        """The touches, with what may be kept of each in its frame."""
+        found: list[Touch | WaypostError] = []
+        privacy, version, key, door = shelf.privacy, shelf.version, self._users.key, self._time.door
+        how_ip, how_agent, how_referrer = privacy.ip, privacy.user_agent, privacy.referrer
+        address_of = self._address
+        for ask, (ms, seq), known, user, mark, place in zip(asks, times, facts, users, marks, places, strict=True):
+            if isinstance(place, WaypostError):
+                found.append(place)
+                continue
+            target, click_id, url, skipped = place
+            query, unkept = ask.query, ask.unkept
+            if unkept or has_visitor_data(query):
+                query = kept_query(query, privacy, key, without=unkept)
+            frame = encode_frame(
+                ask.kind(
+                    ms, door, seq, target.route, FLAG_TEST if ask.test else 0, target.partition, version, query,
+                    truncated(ask.address) if how_ip == "truncated" else address_of(ask.address, how_ip, key),
+                    ask.user_agent if how_agent == "whole" else kept_user_agent(ask.user_agent, how_agent, known),
+                    ask.referrer and kept_referrer(ask.referrer, how_referrer),
+                    ask.mode, kept_facts(known, privacy), skipped, user, mark,
+                )
+            )  # fmt: skip
+            found.append(Touch(target, click_id, url, frame, known))
+        return found
 
     def unrecorded(self, touch: Touch, query: bytes, *, test: bool) -> tuple[str, str]:
         """A new id, which says that no store knows it, and the address with it. Raises WaypostError."""
@@ -308,7 +331,7 @@ class Touches:
         else:
             self._exhausted, self._exhausted_until_ms = self._board.exhausted(ms)
 
-    def _count_skips(self, plan: LinkPlan, target: TargetPlan) -> None:
+    def _count_skips(self, target: TargetPlan) -> None:
         if not target.offer:
             self._stats.values["door_clicks_unplaced"] += 1
         elif target.is_fallback:

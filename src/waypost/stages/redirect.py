@@ -10,8 +10,10 @@ The same visit, key and list of used-up offers always end at the same target.
 
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
-from typing import NamedTuple
 from urllib.parse import unquote_plus
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from waypost.catalog.model import DeepLink, Link, Partner, Target, Targeting
 from waypost.catalog.view import CatalogView
@@ -31,7 +33,7 @@ _KNOWN_AT_ONCE = frozenset({"click_id", "link", "offer", "partner"})
 NO_FACTS: Mapping[str, str] = {}
 
 
-class TargetPlan(NamedTuple):
+class TargetPlan(Struct, frozen=True):
     """One place that a link leads to. `wanted`: query name → macros it fills; `blank`: all macros, constants filled in.
 
     `template` is None for the blank page; `offer` is 0 there and for a default address. `gates` are asked in turn, each
@@ -53,12 +55,13 @@ class TargetPlan(NamedTuple):
     apps: Apps | None = None
     is_fallback: bool = False  # not one of the link's targets
     click_names: Mapping[str, str] = NO_FACTS  # the partner's names for our click parameters
+    plainly_wanted: dict[str, tuple[str, ...]] = {}  # `wanted`, for queries in ASCII
 
 
 NO_TARGETS: Rotation[TargetPlan] = Rotation(())
 
 
-class LinkPlan(NamedTuple):
+class LinkPlan(Struct, frozen=True):
     """What a click on a link meets: targets to choose from, or the error code that refuses it.
 
     `behind` are asked in turn when no target takes the click: fallback offers, then groups. `last` is where a click
@@ -76,7 +79,7 @@ class LinkPlan(NamedTuple):
     click_names: Mapping[str, str] = NO_FACTS
 
 
-class Choice(NamedTuple):
+class Choice(Struct, frozen=True, gc=False):
     """Where a click goes, and the offers that were asked before and could not take it, with the reason of each."""
 
     target: TargetPlan
@@ -100,7 +103,7 @@ def plan_link(
     targets = planner.all(target for target in link.targets if not offer or target.offer == offer)
     levels = ((link.fallbacks, IN_ORDER), *((group, BY_WEIGHT) for group in link.groups))
     behind = [
-        Rotation((plan._replace(is_fallback=True) for plan in planner.all(level)), by, kept) for level, by in levels
+        Rotation((replace(plan, is_fallback=True) for plan in planner.all(level)), by, kept) for level, by in levels
     ]
     asked = tuple(rotation for rotation in behind if rotation.candidates)
     last = planner.last() if link.unplaced else None
@@ -176,7 +179,8 @@ class _Planner:
         plan = self._plan(
             target.route, advertiser.partition, target.weight, template, offer.name, offer.no, gates
         )  # fmt: skip
-        return plan._replace(
+        return replace(
+            plan,
             status=self._link.mode or offer.mode or plan.status,
             advertiser=advertiser.no,
             apps=self._apps(offer.deep_link, offer.name, offer.place) if offer.deep_link is not None else None,
@@ -209,10 +213,11 @@ class _Planner:
         blank = dict.fromkeys(template.names, "")
         blank.update({"link": self._link.name, "offer": name, "partner": self._partner})
         facts = tuple(name for name in template.names if name in VISITOR)
-        link = self._link
+        link, wanted = self._link, _wanted(template.names)
         return TargetPlan(
-            route, partition, weight, template, _wanted(template.names), blank, no, facts, gates,
+            route, partition, weight, template, wanted, blank, no, facts, gates,
             link.mode or 302, link.hides_referrer, click_names=self._click_names,
+            plainly_wanted={name.decode(): macros for name, macros in wanted.items()},
         )  # fmt: skip
 
 
@@ -281,6 +286,8 @@ def target_url(target: TargetPlan, click_id: str, query: bytes, facts: Mapping[s
     if target.wanted and query:
         if target.click_names:
             _fill_named(values, target, query)
+        elif query.isascii() and query.find(b"%") < 0 and query.find(b"+") < 0:
+            _fill_plain(values, target.plainly_wanted, query)
         else:
             _fill(values, target.wanted, query)
         try:
@@ -304,16 +311,24 @@ def _fill_named(values: dict[str, str], target: TargetPlan, query: bytes) -> Non
             values[macro] = text
 
 
+def _fill_plain(values: dict[str, str], wanted: dict[str, tuple[str, ...]], query: bytes) -> None:
+    """As `_fill`, of a query in which nothing is encoded."""
+    for pair in query.decode("ascii").split("&")[::-1]:
+        name, _, value = pair.partition("=")
+        if name in wanted:
+            for macro in wanted[name]:
+                values[macro] = value
+
+
 def _fill(values: dict[str, str], wanted: dict[bytes, tuple[str, ...]], query: bytes) -> None:
-    is_plain = query.find(b"%") < 0 and query.find(b"+") < 0
     for pair in query.split(b"&")[::-1]:  # from the end, so that the first of a name stays
         name, _, value = pair.partition(b"=")
         macros = wanted.get(name)
         if macros is None:
-            if is_plain or (b"%" not in name and b"+" not in name):
+            if b"%" not in name and b"+" not in name:
                 continue
             macros = wanted.get(unquote_plus(name.decode("latin-1")).encode(), ())
-        text = value.decode("utf-8", "replace") if is_plain else decode_value(value) if macros else ""
+        text = decode_value(value) if macros else ""
         for macro in macros:
             values[macro] = text
 

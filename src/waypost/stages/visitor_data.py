@@ -57,7 +57,7 @@ def kept_address(address: str, how: str, key: bytes) -> str:
 def truncated(address: str) -> str:
     """An address without what tells one person's from a neighbour's: /24 of IPv4, /48 of IPv6; empty if it is none."""
     if is_plain_ipv4(address):
-        return address[: address.rindex(".")] + ".0"
+        return f"{address.rpartition('.')[0]}.0"
     found = _parsed(address)
     if found is None:
         return ""
@@ -122,13 +122,13 @@ def kept_facts(facts: dict[str, str], privacy: Privacy) -> dict[str, str]:
 
 def has_visitor_data(query: bytes) -> bool:
     """Whether the query may carry what `kept_query` would cut; quick, and right whenever it says no."""
-    find = query.lower().find  # `in` is slower: it asks first whether it was given a number
+    text = query.lower().decode("latin-1")  # a text is searched in a third of the time that bytes take
     return (
-        find(b"ip=") >= 0
-        or find(b"ua=") >= 0
-        or find(b"agent=") >= 0
-        or find(b"rer=") >= 0
-        or (find(b"%") >= 0 and _ESCAPED_NAME(query) is not None)
+        "ip=" in text
+        or "ua=" in text
+        or "agent=" in text
+        or "rer=" in text
+        or ("%" in text and _ESCAPED_NAME(query) is not None)
     )
 
 
