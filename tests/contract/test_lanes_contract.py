@@ -11,17 +11,27 @@ import msgspec
 import pytest
 
 from support.crash import run_and_kill
+from support.lane_batches import ended, item, outcome, states, taking
 from waypost.engines.sqlite.lanes import SqliteLanes
 from waypost.errors import WaypostError
-from waypost.model.frames import Outcome, SendResult
+from waypost.model.frames import Outcome, PostbackOut, SendResult
 from waypost.model.lanes import lane_number
+from waypost.model.wire import decode_frame, encode_frame
 from waypost.ports.lanes import Chore, ItemState, LaneBatch, LaneControl, LaneItem, LaneQueue, Lanes, LaneState, Rank
 
 Open = Callable[..., Lanes]
+
+
+def _sqlite(**options: int) -> Callable[[Path], Open]:
+    return lambda folder: (
+        lambda shard=0, shards=1: SqliteLanes(folder / f"shard-{shard}.db", shard=shard, shards=shards, **options)
+    )
+
+
 ENGINES: dict[str, Callable[[Path], Open]] = {
-    "sqlite": lambda folder: (
-        lambda shard=0, shards=1: SqliteLanes(folder / f"shard-{shard}.db", shard=shard, shards=shards)
-    ),
+    "sqlite": _sqlite(),
+    "sqlite that keeps one block of flights": _sqlite(blocks_max=1),
+    "sqlite that keeps no block": _sqlite(blocks_max=0),
 }
 FAR = 1 << 60
 
@@ -29,26 +39,6 @@ FAR = 1 << 60
 @pytest.fixture(params=list(ENGINES))
 def open_lanes(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     return ENGINES[request.param](tmp_path)
-
-
-def item(seq: int, lane: int = 1) -> LaneItem:
-    return LaneItem(seq, lane, f"p{seq}", ItemState.QUEUED, 0, 0, 0, b"frame %d" % seq)
-
-
-def taking(start: int, end: int, *, lanes: int = 1, **more: object) -> LaneBatch:
-    return LaneBatch(start, end, [item(seq, 1 + seq % lanes) for seq in range(start, end)], **more)  # type: ignore[arg-type]
-
-
-def ended(start: int, *outcomes: Outcome) -> LaneBatch:
-    return LaneBatch(source="courier-0", outcomes_start=start, outcomes_end=start + len(outcomes), outcomes=outcomes)
-
-
-def outcome(seq: int, attempt: int, result: SendResult, due_ms: int = 0) -> Outcome:
-    return Outcome(f"p{seq}", seq, attempt, result, "", due_ms)
-
-
-def states(lanes: Lanes) -> dict[int, tuple[ItemState, int]]:
-    return {found.seq: (found.state, found.attempt) for found in lanes.items()}
 
 
 def test_an_item_lives_from_the_outbox_to_its_delivery(open_lanes: Open) -> None:
@@ -403,7 +393,7 @@ def test_what_an_operator_makes_of_lanes_is_kept_once(open_lanes: Open) -> None:
     lanes.close()
 
 
-@pytest.mark.parametrize("table", ["shard", "positions", "lanes", "items"])
+@pytest.mark.parametrize("table", ["shard", "positions", "lanes", "items", "flights"])
 def test_any_one_row_that_is_deleted_is_named(tmp_path: Path, table: str) -> None:
     """SQLite only: each row of each table in turn."""
     file = tmp_path / "shard-0.db"
@@ -419,7 +409,7 @@ def test_any_one_row_that_is_deleted_is_named(tmp_path: Path, table: str) -> Non
     )
     lanes.close()
     database = sqlite3.connect(file, isolation_level=None)
-    key = {"shard": "one", "positions": "source", "lanes": "lane", "items": "seq"}[table]
+    key = {"shard": "one", "positions": "source", "lanes": "lane", "items": "seq", "flights": "first"}[table]
     keys = [row[0] for row in database.execute(f"SELECT {key} FROM {table}")]
     assert keys
     for value in keys:
@@ -433,6 +423,8 @@ def test_any_one_row_that_is_deleted_is_named(tmp_path: Path, table: str) -> Non
         assert problems, (table, value)
         if table in ("items", "lanes"):
             assert f" {value} " in f"{problems[0]} ", problems
+        if table == "flights":
+            assert problems[0].endswith("items in flight 3, 4, 5"), problems
         database.execute(f"INSERT INTO {table} SELECT * FROM kept")
         database.execute("DROP TABLE kept")
     reader = SqliteLanes(file, shard=0, shards=1, read_only=True)
@@ -498,6 +490,7 @@ def test_work_is_found_through_indexes(tmp_path: Path) -> None:
     lanes.keyed(1, "k", 5)
     lanes.standing(1, (ItemState.DEAD, ItemState.HELD), 0, 99, 5)
     lanes._open.set_trace_callback(None)
+    asked = [query for query in asked if "FROM items" in query]
     assert len(asked) == 7  # two steps each for what is due and for queues
     for query in asked:
         plan = " ".join(row[3] for row in lanes._open.execute(f"EXPLAIN QUERY PLAN {query}"))
@@ -533,6 +526,36 @@ INSERT INTO items VALUES (0, 1, 'p0', 1, 1, 1000, 1000, 0, x'00'), (1, 1, 'p1', 
     assert lanes.problems() == []
     lanes.close()
     SqliteLanes(file, shard=0, shards=1).close()
+
+
+def test_places_far_apart_are_in_flight_all_the_same(open_lanes: Open) -> None:
+    lanes = open_lanes()
+    places = [0, 1, 3999, 5000, 1 << 40]
+    lanes.apply(LaneBatch(0, (1 << 40) + 1, [item(seq) for seq in places], intents=[(seq, 1, 1) for seq in places]))
+    assert [one.seq for one in lanes.in_flight()] == places
+    lanes.apply(ended(0, outcome(3999, 1, SendResult.DELIVERED), outcome(1 << 40, 1, SendResult.DELIVERED)))
+    assert [one.seq for one in lanes.in_flight()] == [0, 1, 5000]
+    assert lanes.problems() == []
+    lanes.close()
+
+
+def test_what_takes_the_place_of_something_superseded_corrects_nothing_though_it_is_in_flight(open_lanes: Open) -> None:
+    def correction(seq: int) -> LaneItem:
+        post = PostbackOut(f"p{seq}", 1, 1, 0, 0, 1, 1, 1, 1, {}, corrects="p0")
+        return msgspec.structs.replace(item(seq), frame=encode_frame(post))
+
+    lanes = open_lanes()
+    lanes.apply(LaneBatch(0, 4, [item(0), item(1), correction(2), correction(3)], intents=[(2, 1, 1), (3, 1, 1)]))
+    first, second = (Outcome(f"p{seq}", seq, 0, SendResult.SUPERSEDED, successor=seq + 2) for seq in (0, 1))
+    lanes.apply(ended(0, first))
+    batch = LaneBatch(4, 5, [correction(4)], [(4, 1, 1)], source="courier-0", outcomes_start=1, outcomes_end=3)
+    batch.outcomes = [msgspec.structs.replace(second, successor=4), outcome(3, 1, SendResult.DELIVERED)]
+    lanes.apply(batch)
+    found = {one.seq: decode_frame(one.frame) for one in lanes.items()}
+    assert [(seq, post.corrects) for seq, post in found.items() if isinstance(post, PostbackOut)] == [(2, ""), (4, "")]
+    assert [one.seq for one in lanes.in_flight()] == [2, 4]
+    assert lanes.problems() == []
+    lanes.close()
 
 
 def test_any_number_of_named_lanes_is_counted_and_one_that_is_gone_is_named(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from support.rates import most_within
 from support.sender import FakeSender, answered
 from waypost.catalog.model import Delivery, Rate
 from waypost.courier.courier import Courier
+from waypost.engines.sqlite.lanes_flights import BLOCKS_MAX
 from waypost.errors import WaypostError
 from waypost.model.frames import PostbackOut
 from waypost.ports.lanes import LaneBatch, LaneControl, LaneState
@@ -80,6 +81,7 @@ class Play:
             memory_items_max=dice.choice((10, 50_000)),
             in_flight_max=dice.choice((3, 40)),
         )
+        self.world.blocks_max = dice.choice((0, 2, BLOCKS_MAX))
         self.rates: dict[int, tuple[Rate, ...]] = {}
         self.concurrency: dict[int, int] = {}
         for lane in range(1, LANES + 1):

@@ -12,6 +12,7 @@ from support.sender import FakeSender, answered
 from waypost.catalog.model import Delivery, Partner, PostbackRule
 from waypost.courier.courier import Courier
 from waypost.engines.sqlite.lanes import SqliteLanes
+from waypost.engines.sqlite.lanes_flights import BLOCKS_MAX
 from waypost.errors import WaypostError
 from waypost.model.frames import Attempt, PostbackOut, SendResult
 from waypost.ports.sender import SendReport, SendRequest
@@ -49,6 +50,7 @@ class World:
         self.rules: dict[int, PostbackRule] = {}
         self.made: list[Courier] = []
         self.secrets: dict[str, str] = {}
+        self.blocks_max = BLOCKS_MAX
 
     def catalogs(self) -> MemoryCatalogs:
         partners = [
@@ -70,7 +72,7 @@ class World:
         self.stats = Stats("courier-0")
         courier = Courier(
             outbox=self.outbox,
-            lanes=SqliteLanes(self.file, shard=0, shards=1),
+            lanes=SqliteLanes(self.file, shard=0, shards=1, blocks_max=self.blocks_max),
             journal=MemoryJournal(self.journal_feed),
             own_feed=self.journal_feed,
             catalogs=self.catalogs(),

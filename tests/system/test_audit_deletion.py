@@ -135,6 +135,8 @@ def _names(folder: Path, row: Row) -> list[str]:
         return [conversion_text(values["receipt"])]
     if row.table.endswith("blocks"):
         return [f"positions {values['first']} to {values['first'] + values['count'] - 1} are missing"]
+    if row.table == "flights":
+        return [f"the block of flights from place {values['first']} on is missing"]
     if row.file.startswith("catalog/"):
         return [str(values.get("name", row.table)), f"version {values.get('version', Path(row.file).stem)}"]
     if row.table.endswith("_count"):

@@ -114,6 +114,7 @@ NAMES: dict[tuple[str, str], Callable[[Row], str]] = {
     ("ledger", "log_head"): lambda row: "log_head",
     ("ledger", "outbox_head"): lambda row: "outbox_head",
     ("lanes", "items"): lambda row: str(row.values["id"]),
+    ("lanes", "flights"): lambda row: f"the block of flights from place {row.values['first']} on is missing",
     ("lanes", "lanes"): lambda row: f"lane {row.values['lane']}",
     ("lanes", "positions"): lambda row: "positions",
     ("lanes", "shard"): lambda row: "the shard's own row is missing",

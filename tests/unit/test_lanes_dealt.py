@@ -160,6 +160,31 @@ def test_shards_that_stand_apart_or_have_something_in_flight_are_not_dealt(tmp_p
         deal_anew(tmp_path / "b", Deal(0, 1), 2)
     closed(shards)
     assert current_deal(tmp_path / "b") == Deal(0, 1)
+    shards = filled(tmp_path / "c", Deal(0, 1))
+    shards[0].apply(LaneBatch(60, 61, [LaneItem(60, 1, "p60", ItemState.QUEUED, 0, 0, 0, b"")], [(60, 1, 1)]))
+    with pytest.raises(WaypostError, match="store_out_of_order"):
+        deal_anew(tmp_path / "c", Deal(0, 1), 2)
+    closed(shards)
+
+
+def test_flights_that_are_lost_are_told_by_the_new_deal_too(tmp_path: Path) -> None:
+    deal = Deal(0, 2)
+    shards = filled(tmp_path, deal)
+    for number, shard in enumerate(shards):
+        seqs = [seq for seq in range(60, 70) if shard.owns(1 + seq % LANES)]
+        items = [LaneItem(seq, 1 + seq % LANES, f"p{seq}", ItemState.QUEUED, 0, 0, 0, b"") for seq in seqs]
+        shard.apply(LaneBatch(60, 70, items, [(seq, 1, 1) for seq in seqs]))
+        shard._open.execute("DELETE FROM flights")
+        shards[number] = (shard.close(), shard_of(tmp_path, deal, number))[1]
+    for following in (Deal(1, 3), Deal(2, 1)):
+        assert deal_anew(tmp_path, deal, following.shards) == following
+        closed(shards)
+        deal = following
+        shards = [shard_of(tmp_path, deal, number) for number in range(deal.shards)]
+        problems = "\n".join(problem for shard in shards for problem in shard.problems())
+        assert problems.count("the block of flights") == 2
+        assert all(f" {seq}" in problems for seq in range(60, 70))
+    closed(shards)
 
 
 @pytest.mark.parametrize("nth", range(1, 7))

@@ -32,6 +32,8 @@ def connect(file: Path, *, read_only: bool = False) -> sqlite3.Connection:
             connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA cache_size=-65536")
         connection.execute("PRAGMA mmap_size=268435456")
+        # Some builds have this on: each page that is freed is then overwritten with zeros, and written out for it.
+        connection.execute("PRAGMA secure_delete=FAST")
     except (sqlite3.Error, OSError) as error:
         raise store_error(error, str(file)) from error
     return connection

@@ -19,13 +19,14 @@ import msgspec
 
 from waypost.engines.local.durable import sync_path
 from waypost.engines.sqlite.connection import connect, store_error
+from waypost.engines.sqlite.lanes_flights import lost_flights
 from waypost.engines.sqlite.lanes_tables import FORM, make_tables, sum_of_lanes
 from waypost.errors import WaypostError
 from waypost.ports.lanes import Chore
 
 _FILE = "deal.json"
 _DEALT_BY_LANE = ("items", "lanes", "controls", "buckets")  # tables with a column `lane`
-TABLES = frozenset({*_DEALT_BY_LANE, "chores", "positions", "shard"})  # all that a shard has
+TABLES = frozenset({*_DEALT_BY_LANE, "chores", "flights", "positions", "shard"})  # all that a shard has
 
 
 class Deal(NamedTuple):
@@ -124,6 +125,7 @@ class _Standing(NamedTuple):
     items: int
     positions: dict[str, int]  # of couriers' own journals: the furthest; of others: what all have
     chores: tuple[Chore, ...]
+    lost: str  # flights that the shards miss: the first new shard goes on saying so
 
 
 def _standing(files: Sequence[Path]) -> _Standing:
@@ -131,6 +133,7 @@ def _standing(files: Sequence[Path]) -> _Standing:
     own: dict[str, int] = {}
     others: list[dict[str, int]] = []
     chores: dict[int, Chore] = {}
+    lost: list[str] = []
     for file in files:
         connection = connect(file, read_only=True)
         try:
@@ -138,9 +141,11 @@ def _standing(files: Sequence[Path]) -> _Standing:
             ends.add(end)
             fences.append(fence)
             count, in_flight = connection.execute("SELECT count(*), ifnull(sum(state = 1), 0) FROM items").fetchone()
-            if in_flight:
-                raise WaypostError("store_out_of_order", f"{in_flight} items are in flight", place=str(file))
+            (blocks,) = connection.execute("SELECT count(*) FROM flights").fetchone()
+            if in_flight or blocks:
+                raise WaypostError("store_out_of_order", "something is in flight", place=str(file))
             items += count
+            lost += [text] if (text := lost_flights(connection)) else []
             positions = dict(connection.execute("SELECT source, end FROM positions"))
             for text in connection.execute("SELECT chore FROM chores"):
                 chore = msgspec.json.decode(text[0], type=Chore)
@@ -154,7 +159,7 @@ def _standing(files: Sequence[Path]) -> _Standing:
         raise WaypostError("store_out_of_order", f"shards stand at {sorted(ends)} of the outbox", place="lanes")
     shared = {source: min(one.get(source, 0) for one in others) for source in set().union(*others)}
     shared = {source: end for source, end in shared.items() if end}
-    return _Standing(ends.pop(), max(fences), items, {**own, **shared}, tuple(chores.values()))
+    return _Standing(ends.pop(), max(fences), items, {**own, **shared}, tuple(chores.values()), " ".join(lost))
 
 
 def is_couriers(source: str) -> bool:
@@ -218,10 +223,11 @@ class _Making:
         connection.executemany("INSERT INTO chores VALUES (?, ?)", chores)
         lanes, lane_sum = sum_of_lanes(connection)
         connection.execute(
-            "INSERT INTO shard (one, form, shard, shards, fence, outbox_end, sources, lanes, lane_sum)"
-            " VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (FORM, shard, self._shards, stands.fence, stands.outbox_end, len(positions), lanes, lane_sum),
-        )
+            "INSERT INTO shard (one, form, shard, shards, fence, outbox_end, sources, lanes, lane_sum, aloft)"
+            " VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (FORM, shard, self._shards, stands.fence, stands.outbox_end, len(positions), lanes, lane_sum,
+             "" if shard else stands.lost),
+        )  # fmt: skip
 
     def _keeps(self, source: str) -> bool:
         """Whose journal it is keeps how far it was applied; what has no courier any more is the first one's."""

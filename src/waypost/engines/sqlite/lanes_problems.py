@@ -6,6 +6,7 @@ Owns: the words for what is missing. Reads one shard; writes nothing. `lanes.py`
 import sqlite3
 from collections.abc import Iterator
 
+from waypost.engines.sqlite.lanes_flights import flight_problems
 from waypost.engines.sqlite.lanes_tables import LANES_MASK, sum_of_lanes
 
 
@@ -37,6 +38,7 @@ def lane_store_problems(connection: sqlite3.Connection) -> Iterator[str]:
         yield from _lane_problems(lane, taken - removed, states, seq_sum, held.pop(lane, (0, 0, 0, 0, 0, 0)))
     for lane, (count, *_) in held.items():
         yield f"lane {lane} has {count} items and no row of its own"
+    yield from flight_problems(connection, outbox_end)
     last = connection.execute("SELECT max(seq) FROM items").fetchone()[0]
     if last is not None and last >= outbox_end:
         yield f"item {last} stands beyond the outbox position {outbox_end}"

@@ -13,7 +13,7 @@ from waypost.engines.sqlite.connection import store_error
 from waypost.errors import WaypostError
 from waypost.ports.lanes import ItemState, LaneItem
 
-FORM = 2  # of the tables; 1 had neither ranks, keys and reasons nor what an operator makes of lanes
+FORM = 3  # of the tables; 1 had neither ranks, keys and reasons nor what an operator makes of lanes, 2 no flights
 
 LANES_MASK = (1 << 61) - 1  # lane numbers have 60 bits: their sum is kept within this, for SQLite adds in 63
 
@@ -21,7 +21,7 @@ _TABLES = """
 CREATE TABLE shard (
   one INTEGER PRIMARY KEY CHECK (one = 1), form INTEGER NOT NULL, shard INTEGER NOT NULL, shards INTEGER NOT NULL,
   fence INTEGER NOT NULL, outbox_end INTEGER NOT NULL, sources INTEGER NOT NULL,
-  lanes INTEGER NOT NULL, lane_sum INTEGER NOT NULL);
+  lanes INTEGER NOT NULL, lane_sum INTEGER NOT NULL, aloft TEXT NOT NULL DEFAULT '');
 CREATE TABLE positions (source TEXT PRIMARY KEY, end INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE lanes (
   lane INTEGER PRIMARY KEY, taken INTEGER NOT NULL, removed INTEGER NOT NULL, queued INTEGER NOT NULL,
@@ -41,6 +41,7 @@ CREATE TABLE controls (lane INTEGER PRIMARY KEY, control TEXT NOT NULL);
 CREATE TABLE chores (number INTEGER PRIMARY KEY, chore TEXT NOT NULL);
 CREATE TABLE buckets (lane INTEGER PRIMARY KEY, bucket BLOB NOT NULL);
 """
+_TABLES_OF_FORM_3 = "CREATE TABLE flights (first INTEGER PRIMARY KEY, items BLOB NOT NULL);\n"
 _FROM_FORM_1 = (
     "ALTER TABLE items ADD COLUMN rank INTEGER NOT NULL DEFAULT 0;\n"
     "ALTER TABLE items ADD COLUMN key TEXT NOT NULL DEFAULT '';\n"
@@ -49,6 +50,11 @@ _FROM_FORM_1 = (
     "ALTER TABLE lanes ADD COLUMN held INTEGER NOT NULL DEFAULT 0;\n"
     "DROP INDEX items_due;\n"
     "DROP INDEX items_in_flight;\n" + _TABLES_OF_FORM_2 + "UPDATE shard SET form = 2;\n"
+)
+_FROM_FORM_2 = (
+    "ALTER TABLE shard ADD COLUMN aloft TEXT NOT NULL DEFAULT '';\n"
+    + _TABLES_OF_FORM_3
+    + "UPDATE shard SET form = 3;\n"
 )
 COLUMNS = "seq, lane, id, state, attempt, due_ms, first_ms, frame, unknown, rank, key, code, excused"
 
@@ -63,13 +69,15 @@ def sum_of_lanes(connection: sqlite3.Connection) -> tuple[int, int]:
 
 def make_tables(connection: sqlite3.Connection) -> None:
     """An empty shard's tables, but for the shard's own row. Within a transaction."""
-    execute_all(connection, _TABLES + _TABLES_OF_FORM_2)
+    execute_all(connection, _TABLES + _TABLES_OF_FORM_2 + _TABLES_OF_FORM_3)
 
 
 def bring_to_form(connection: sqlite3.Connection, form: int) -> None:
     """Brings tables of an older form to this release's. Within a transaction."""
     if form < 2:
         execute_all(connection, _FROM_FORM_1)
+    if form < 3:
+        execute_all(connection, _FROM_FORM_2)
 
 
 def take_lock(file: Path) -> int:
