@@ -13,12 +13,12 @@ NOON_MS = 20_000 * DAY_MS + DAY_MS // 2
 
 def test_a_second_touch_of_the_same_link_within_the_window_is_a_duplicate() -> None:
     recent = RecentVisitors(100, 1000)
-    assert not recent.note(b"anna", b"demo", 5_000)
-    assert recent.note(b"anna", b"demo", 5_999)
-    assert not recent.note(b"anna", b"other", 6_000)
-    assert not recent.note(b"bert", b"demo", 6_000)
-    assert not recent.note(b"anna", b"demo", 6_999)  # the window runs from the last touch
-    assert recent.note(b"anna", b"demo", 7_500)
+    assert recent.note(b"anna", b"demo", 5_000) == (False, False)
+    assert recent.note(b"anna", b"demo", 5_999) == (True, True)
+    assert recent.note(b"anna", b"other", 6_000) == (True, False)
+    assert recent.note(b"bert", b"demo", 6_000) == (False, False)
+    assert recent.note(b"anna", b"demo", 6_999) == (True, False)  # the window runs from the last touch
+    assert recent.note(b"anna", b"demo", 7_500) == (True, True)
 
 
 def test_who_touched_any_link_is_returning() -> None:

@@ -18,7 +18,16 @@ from waypost.doors.commit import Fallback, GroupCommit, Waiting
 from waypost.doors.inbox import Piece
 from waypost.doors.protocol import Connection
 from waypost.doors.shelf import Shelf
-from waypost.doors.touches import REFERRER_BYTES_MAX, USER_AGENT_BYTES_MAX, Ask, Touch, Touches, Visitor, visitor_of
+from waypost.doors.touches import (
+    REFERRER_BYTES_MAX,
+    USER_AGENT_BYTES_MAX,
+    Ask,
+    Touch,
+    Touches,
+    Visitor,
+    plain_ask,
+    visitor_of,
+)
 from waypost.errors import WaypostError
 from waypost.model.frames import Click
 from waypost.stages.deep_links import landing, system_of
@@ -82,9 +91,7 @@ class Clicks:
             if is_served is not None and not is_served(headers):
                 continue
             address = connection.origin(headers) if connection.is_proxy else connection.peer
-            one = visitor_of(address, headers, is_head=False)
-            ask = Ask(plan, name, query, address, one.user_agent, one.languages, one.referrer, one.looks_ahead)
-            found.append((nth, connection, ask))
+            found.append((nth, connection, plain_ask(plan, name, query, address, headers)))
         waits = waits_of([ask.address for _, _, ask in found])
         if any(waits):
             found = [one for one, wait_s in zip(found, waits, strict=True) if not wait_s]

@@ -21,20 +21,19 @@ class RecentVisitors:
         """Whether the visitor touched any link here today, as far as the memory goes."""
         return user in self._young or user in self._old
 
-    def note(self, user: bytes, link: bytes, ms: int, *, is_new: bool = False) -> bool:
-        """Notes a touch; whether this visitor touched this link within the window before.
-
-        `is_new` says that `has_seen` did not know the visitor: then it is not looked up again.
-        """
+    def note(self, user: bytes, link: bytes, ms: int) -> tuple[bool, bool]:
+        """Notes a touch: whether `has_seen` knew the visitor before, and whether he touched this link within the
+        window before."""
         key = user + link
-        young = self._young
+        young, old = self._young, self._old
+        has_seen = user in young or user in old
         before = None
-        if not is_new:
+        if has_seen:
             before = young.get(key)
             if before is None:
-                before = self._old.get(key)
+                before = old.get(key)
         if len(young) + 2 > self._half:
             self._old = young
             young = self._young = {}
         young[user] = young[key] = ms
-        return before is not None and ms - before < self._window_ms
+        return has_seen, before is not None and ms - before < self._window_ms

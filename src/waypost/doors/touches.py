@@ -43,7 +43,7 @@ USER_AGENT_BYTES_MAX = 512
 REFERRER_BYTES_MAX = 1024
 _ADDRESSES_MAX = 10_000
 _NO_OFFERS: frozenset[int] = frozenset()
-_LOOKS_AHEAD = (b"sec-purpose", b"purpose", b"x-moz")
+_LOOKS_AHEAD = frozenset((b"sec-purpose", b"purpose", b"x-moz"))
 MARKS: dict[tuple[bool, bool, bool], tuple[str, ...]] = {
     (prefetch, duplicate, returning): tuple(
         name for name, is_so in (("prefetch", prefetch), ("duplicate", duplicate), ("returning", returning)) if is_so
@@ -101,17 +101,34 @@ class Ask(msgspec.Struct, gc=False):
 def visitor_of(address: str, headers: Mapping[bytes, bytes], *, is_head: bool) -> Visitor:
     """The visitor that a request comes from."""
     find = headers.get
-    looks_ahead = is_head
-    for name in _LOOKS_AHEAD:
-        if name in headers and b"prefetch" in headers[name].lower():
-            looks_ahead = True
     return Visitor(
         address,
         find(b"user-agent", b"")[:USER_AGENT_BYTES_MAX],
         find(b"accept-language", b""),
         find(b"referer", b"")[:REFERRER_BYTES_MAX],
-        looks_ahead,
+        is_head or _looks_ahead(headers),
     )
+
+
+def plain_ask(plan: LinkPlan, link: bytes, query: bytes, address: str, headers: Mapping[bytes, bytes]) -> Ask:
+    """The click that a GET of a link asks for, and nothing else; of the visitor that `visitor_of` finds."""
+    find = headers.get
+    return Ask(
+        plan,
+        link,
+        query,
+        address,
+        find(b"user-agent", b"")[:USER_AGENT_BYTES_MAX],
+        find(b"accept-language", b""),
+        find(b"referer", b"")[:REFERRER_BYTES_MAX],
+        _looks_ahead(headers),
+    )
+
+
+def _looks_ahead(headers: Mapping[bytes, bytes]) -> bool:
+    if _LOOKS_AHEAD.isdisjoint(headers):
+        return False
+    return any(b"prefetch" in headers.get(name, b"").lower() for name in _LOOKS_AHEAD)
 
 
 class Touches:
@@ -190,18 +207,17 @@ class Touches:
         found = []
         recent, values = self._recent, self._stats.values
         for ask, user in zip(asks, users, strict=True):
-            returning, looks_ahead, duplicate = recent.has_seen(user), ask.looks_ahead, False
-            if not ask.test and not looks_ahead:  # the visit that was looked ahead for is no duplicate of the look
+            looks_ahead, duplicate = ask.looks_ahead, False
+            if ask.test or looks_ahead:  # the visit that was looked ahead for is no duplicate of the look
+                returning = recent.has_seen(user)
+                if looks_ahead:
+                    values["door_clicks_prefetch"] += 1
+            else:
                 link = ask.link if ask.kind is Click else b"i" + ask.link
-                duplicate = recent.note(user, link, ms, is_new=not returning)
+                returning, duplicate = recent.note(user, link, ms)
                 if duplicate:
                     values["door_clicks_duplicate"] += 1
-            elif looks_ahead:
-                values["door_clicks_prefetch"] += 1
-            if looks_ahead or returning:
-                found.append(MARKS[looks_ahead, duplicate, returning])
-            else:
-                found.append(_NO_MARKS)
+            found.append(MARKS[looks_ahead, duplicate, returning] if looks_ahead or returning else _NO_MARKS)
         return found
 
     def _choices(
@@ -213,7 +229,7 @@ class Touches:
     ) -> list[Choice | WaypostError]:
         """Who takes each touch."""
         found: list[Choice | WaypostError] = []
-        exhausted = self._exhausted
+        exhausted, values = self._exhausted, self._stats.values
         for ask, (ms, seq), known, mark in zip(asks, times, facts, marks, strict=True):
             plan = ask.plan
             visit = Visit(ms, ask.address, known, ask.query, "returning" in mark, plan.click_names)
@@ -223,7 +239,11 @@ class Touches:
                 found.append(error)
                 continue
             if choice.skipped:
-                self._count_skips(choice.target)
+                target = choice.target
+                if not target.offer:
+                    values["door_clicks_unplaced"] += 1
+                elif target.is_fallback:
+                    values["door_clicks_passed_on"] += 1
             found.append(choice)
         return found
 
@@ -270,22 +290,22 @@ class Touches:
         found: list[Touch | WaypostError] = []
         privacy, version, key, door = shelf.privacy, shelf.version, self._users.key, self._time.door
         how_ip, how_agent, how_referrer = privacy.ip, privacy.user_agent, privacy.referrer
-        address_of = self._address
+        are_facts_kept = how_ip != "none" and how_agent != "none"  # see `kept_facts`
         for ask, (ms, seq), known, user, mark, place in zip(asks, times, facts, users, marks, places, strict=True):
             if isinstance(place, WaypostError):
                 found.append(place)
                 continue
             target, click_id, url, skipped = place
-            query, unkept = ask.query, ask.unkept
+            query, unkept, address = ask.query, ask.unkept, ask.address
             if unkept or has_visitor_data(query):
                 query = kept_query(query, privacy, key, without=unkept)
             frame = encode_frame(
                 ask.kind(
                     ms, door, seq, target.route, FLAG_TEST if ask.test else 0, target.partition, version, query,
-                    truncated(ask.address) if how_ip == "truncated" else address_of(ask.address, how_ip, key),
+                    truncated(address) if how_ip == "truncated" else self._address(address, how_ip, key),
                     ask.user_agent if how_agent == "whole" else kept_user_agent(ask.user_agent, how_agent, known),
                     ask.referrer and kept_referrer(ask.referrer, how_referrer),
-                    ask.mode, kept_facts(known, privacy), skipped, user, mark,
+                    ask.mode, known if are_facts_kept else kept_facts(known, privacy), skipped, user, mark,
                 )
             )  # fmt: skip
             found.append(Touch(target, click_id, url, frame, known))
@@ -330,9 +350,3 @@ class Touches:
             self._exhausted, self._exhausted_until_ms = _NO_OFFERS, NEVER_MS
         else:
             self._exhausted, self._exhausted_until_ms = self._board.exhausted(ms)
-
-    def _count_skips(self, target: TargetPlan) -> None:
-        if not target.offer:
-            self._stats.values["door_clicks_unplaced"] += 1
-        elif target.is_fallback:
-            self._stats.values["door_clicks_passed_on"] += 1

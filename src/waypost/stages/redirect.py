@@ -27,7 +27,8 @@ from waypost.stages.rotation import BY_WEIGHT, IN_ORDER, Kept, Rotation, Skipped
 from waypost.stages.targeting import LINK_PREFIX, Gate, Visit
 
 CLICK_PREFIX = "click."
-_ADDRESS_CHARS = bytes(range(33, 127))  # what an address may consist of: printable ASCII without the space
+# What an address may consist of, printable ASCII without the space, as letters: one question then answers for all.
+_ADDRESS_CHARS = bytes(0x61 if 33 <= byte < 127 else 0 for byte in range(256))
 _KNOWN_AT_ONCE = frozenset({"click_id", "link", "offer", "partner"})
 
 NO_FACTS: Mapping[str, str] = {}
@@ -286,17 +287,19 @@ def target_url(target: TargetPlan, click_id: str, query: bytes, facts: Mapping[s
     if target.wanted and query:
         if target.click_names:
             _fill_named(values, target, query)
-        elif query.isascii() and query.find(b"%") < 0 and query.find(b"+") < 0:
-            _fill_plain(values, target.plainly_wanted, query)
         else:
-            _fill(values, target.wanted, query)
+            text = query.decode("latin-1")
+            if text.isascii() and "%" not in text and "+" not in text:
+                _fill_plain(values, target.plainly_wanted, text)
+            else:
+                _fill(values, target.wanted, query)
         try:
             url = template.render(values)
         except WaypostError:
             url = template.render(target.blank | {"click_id": click_id})
     else:
         url = template.render(values)
-    if not url.isascii() or url.encode().translate(None, _ADDRESS_CHARS):
+    if url and not url.encode("utf-8", "surrogatepass").translate(_ADDRESS_CHARS).isalpha():
         raise WaypostError("bad_target", "the offer's URL rendered to an address with characters none may have")
     return url
 
@@ -311,9 +314,9 @@ def _fill_named(values: dict[str, str], target: TargetPlan, query: bytes) -> Non
             values[macro] = text
 
 
-def _fill_plain(values: dict[str, str], wanted: dict[str, tuple[str, ...]], query: bytes) -> None:
-    """As `_fill`, of a query in which nothing is encoded."""
-    for pair in query.decode("ascii").split("&")[::-1]:
+def _fill_plain(values: dict[str, str], wanted: dict[str, tuple[str, ...]], query: str) -> None:
+    """As `_fill`, of a query in ASCII in which nothing is encoded."""
+    for pair in query.split("&")[::-1]:
         name, _, value = pair.partition("=")
         if name in wanted:
             for macro in wanted[name]:

@@ -38,7 +38,7 @@ class UserHash:
     def of(self, address: str, user_agent: bytes) -> bytes:
         """The visitor's key."""
         hashed = self._begin()
-        hashed.update(b"%b\0%b" % (address.encode(), user_agent))
+        hashed.update(b"\0".join((address.encode(), user_agent)))
         return hashed.digest()
 
 
