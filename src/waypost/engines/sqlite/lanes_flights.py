@@ -19,7 +19,7 @@ import msgspec
 from waypost.errors import WaypostError
 from waypost.ports.lanes import ItemState, LaneItem
 
-BLOCKS_MAX = 128  # beyond so many that are open, what is left of the oldest becomes rows of `items`
+BLOCKS_MAX = 512  # beyond so many that are open, what is left of the oldest becomes rows of `items`
 SPAN_MAX = 4096  # places from a block's first to its last: `aloft` has a bit for each
 _FORM_WITH_FLIGHTS = 3
 _IN_FLIGHT = int(ItemState.IN_FLIGHT)
