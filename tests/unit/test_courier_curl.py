@@ -45,6 +45,9 @@ def test_connections_are_reused(sender: CurlSender) -> None:
         for token in range(1, 6):
             (report,) = send(sender, get(server.port, token=token))
             assert report.reused is (token > 1)
+            assert (report.connect_us > 0) is (token == 1), "it waits for a connection where there is none"
+            assert token == 1 or (report.dns_us, report.tls_us) == (0, 0)
+            assert 0 < report.first_byte_us <= report.total_us
     assert server.connections == 1
 
 

@@ -79,7 +79,7 @@ class CurlSender:
         self._settings = settings
         self._guard = guard
         self._inbox: deque[SendRequest] = deque()
-        self._ended: deque[SendReport] = deque()
+        self._ended: deque[list[SendReport]] = deque()
         self._ended_event = threading.Event()
         self._failure: BaseException | None = None
         self._closing = False
@@ -117,7 +117,9 @@ class CurlSender:
         event.clear()
         if self._failure is not None:
             raise RuntimeError("the sender's thread ended") from self._failure
-        found = [ended.popleft() for _ in range(len(ended))]
+        found: list[SendReport] = []
+        while ended:
+            found += ended.popleft()
         self._in_flight -= len(found)
         return found
 
@@ -360,7 +362,7 @@ class CurlSender:
         self._report([unsent(request.token, code, why, address, waited_us)])
 
     def _report(self, reports: list[SendReport]) -> None:
-        self._ended.extend(reports)
+        self._ended.append(reports)
         if not self._ended_event.is_set():
             self._ended_event.set()
 

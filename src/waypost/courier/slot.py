@@ -335,18 +335,24 @@ class Slot:
             code, text = "response_malformed", "no HTTP status"
         retry_after = "" if not code and 200 <= status < 300 else str(get(pycurl.RETRY_AFTER) or "")
         waited_us = self._waited_us
+        is_reused = begun and not self._opened
+        dns_us = connect_us = tls_us = waited_us  # on a connection that stood already nothing else took time
+        if not is_reused:
+            dns_us += get(_NAMELOOKUP)
+            connect_us += get(_CONNECT)
+            tls_us += get(_APPCONNECT)
         return SendReport(
             self.token,
             code,
             text,
             status,
             self.address,
-            get(_NAMELOOKUP) + waited_us,
-            get(_CONNECT) + waited_us,
-            get(_APPCONNECT) + waited_us,
+            dns_us,
+            connect_us,
+            tls_us,
             get(_STARTTRANSFER) + waited_us,
             get(_TOTAL) + waited_us,
-            begun and not self._opened,
+            is_reused,
             begun,
             self._body,
             retry_after,
