@@ -11,6 +11,7 @@ from support.sender import FakeSender, answered
 from waypost.catalog.model import Delivery, PostbackRule
 from waypost.model.frames import AttemptReason, SendResult
 from waypost.ports.lanes import ItemState
+from waypost.ports.sender import SendReport
 from waypost.telemetry.names import NAMES
 
 
@@ -37,6 +38,29 @@ def test_what_is_in_the_outbox_is_delivered_and_journaled(world: World) -> None:
     assert first.address == "192.0.2.7"
     values = world.stats.values
     assert (values["courier_attempts"], values["courier_delivered"], values["courier_repeats"]) == (5, 5, 0)
+
+
+def test_with_as_many_in_flight_as_may_be_it_waits_for_an_answer_at_once(tmp_path: Path) -> None:
+    world = World(tmp_path, in_flight_max=4, lane_concurrency=4)
+    world.put(4, lane=1)
+
+    waits: list[float] = []
+
+    class Timed(FakeSender):
+        def reports(self, wait_ms: float) -> list[SendReport]:
+            waits.append(wait_ms)
+            return super().reports(wait_ms)
+
+    courier, sender = world.courier(Timed(hangs))
+    assert courier.step() and len(sender.open) == 4
+    courier.step()
+    sender.answer = answered
+    courier.step()
+    world.put(1, lane=2)
+    settle(courier)
+    poll_ms = world.settings.poll_ms
+    assert waits[:4] == [0.0, poll_ms, poll_ms, 0.0], "what has ended may leave more to be done at once"
+    assert world.depth() == (0, 0, 0)
 
 
 def test_the_intent_is_durable_before_the_send(world: World) -> None:

@@ -141,8 +141,14 @@ class Courier:
         if self._clock.monotonic_ms() >= self._tick_due_ms:
             self._tick()
         self._keep_house()
-        self._wait_ms = 0.0 if work else self._settings.poll_ms
+        self._wait_ms = 0.0 if work and not self._is_full else self._settings.poll_ms
         return work
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether there is nothing to do until a request ends: as many are in flight as may be."""
+        is_settled = not self._landed and not self._control.is_at_work
+        return is_settled and len(self._flights) >= self._settings.in_flight_max
 
     def drain(self) -> None:
         """Begins nothing more; waits for what is in flight, but no longer than one request may take."""
