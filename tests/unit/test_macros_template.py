@@ -113,6 +113,24 @@ def test_a_macro_is_refused_where_it_has_no_value() -> None:
     assert compile_template("http://x/?a={click.utm_source}", position=Position.URL, names=IN_OFFER_URL)
 
 
+def test_more_values_pass_through_a_filter_than_are_remembered() -> None:
+    template = compile_template("{status|map(approved=lead)}/{sub1|upper}", position=Position.RAW)
+    values = [{"status": "approved" if nth % 2 else f"s{nth}", "sub1": "a" * nth} for nth in range(50)]
+    expected = [f"{'lead' if nth % 2 else f's{nth}'}/{'A' * nth}" for nth in range(50)]
+    for _ in range(2):
+        assert [template.render(each) for each in values] == expected
+
+
+def test_a_value_that_a_filter_refuses_is_refused_each_time() -> None:
+    template = compile_template("{sub1|round(2)}", position=Position.RAW)
+    for value in ("no number", "1.005", "no number"):
+        if value == "1.005":
+            assert template.render({"sub1": value}) == "1.01"
+            continue
+        with pytest.raises(WaypostError, match="macro_value"):
+            template.render({"sub1": value})
+
+
 def test_bounds() -> None:
     with pytest.raises(WaypostError, match="macro_too_large"):
         compile_template("x" * 100, position=Position.RAW, template_bytes_max=99)

@@ -12,7 +12,7 @@ import msgspec
 
 from waypost.catalog.model import Delivery
 from waypost.courier.landing import Flight, Special
-from waypost.courier.policies import Policies, Policy
+from waypost.courier.policies import Policies, Policy, has_egress
 from waypost.courier.render import Rendered, Renderer
 from waypost.courier.schedule import Bundle, Lane, Waiting
 from waypost.courier.secrets import Secrets, forms_of
@@ -87,10 +87,8 @@ class Dispatch:
                 flights[seq] = Flight(lane, item, attempt, reason, at_ms, method, url)
                 connect_ms, total_ms = policy.connect_timeout_ms, policy.total_timeout_ms
                 request = SendRequest(seq, method, url, rendered.headers, rendered.body, connect_ms, total_ms)
-                try:
-                    self.route(request, policy.delivery)
-                except WaypostError as error:
-                    failed.append(_not_sent(seq, error))
+                if policy.has_route:
+                    self._submit(request, policy, requests, failed)
                 else:
                     requests.append(request)
                 continue
@@ -166,10 +164,16 @@ class Dispatch:
             certificate_key,
             self._settings.response_bytes_max if rule.reads_body else 0,
         )
+        self._submit(request, policy, requests, failed)
+
+    def _submit(
+        self, request: SendRequest, policy: Policy, requests: list[SendRequest], failed: list[SendReport]
+    ) -> None:
+        """Adds the request with its route, or what stands in its way."""
         try:
             self.route(request, policy.delivery)
         except WaypostError as error:
-            failed.append(_not_sent(seq, error))
+            failed.append(_not_sent(request.token, error))
         else:
             requests.append(request)
 
@@ -179,7 +183,7 @@ class Dispatch:
             request.first_byte_timeout_ms = delivery.first_byte_timeout_ms
         if delivery.ports:
             request.ports = delivery.ports
-        if delivery.http2 or delivery.proxy or delivery.source_address or delivery.tls13:
+        if has_egress(delivery):
             egress = Egress(delivery.http2, delivery.proxy, delivery.source_address, delivery.tls13)
             request.egress = egress  # with a reference for a proxy it leads nowhere, should the secret not be read
             if delivery.proxy:

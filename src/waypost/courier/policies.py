@@ -24,11 +24,17 @@ class Policy(NamedTuple):
     retry: RetryPolicy
     breaker: Breaker
     delivery: Delivery  # what has no setting behind it
+    has_route: bool  # whether that says how its requests leave
 
     @property
     def on_unknown(self) -> str:
         """What becomes of a send whose outcome a crash took."""
         return self.delivery.on_unknown
+
+
+def has_egress(delivery: Delivery) -> bool:
+    """Whether a lane's requests leave in a way of their own."""
+    return delivery.http2 or bool(delivery.proxy or delivery.source_address) or delivery.tls13
 
 
 class Policies:
@@ -72,6 +78,7 @@ class Policies:
             ),
             self._breaker(delivery.breaker),
             delivery,
+            bool(delivery.first_byte_timeout_ms or delivery.ports) or has_egress(delivery),
         )
 
     def _breaker(self, said: Breaker | None) -> Breaker:

@@ -1,13 +1,16 @@
 """Rendering: a postback and an attempt become a request.
 
-Owns: the headers that Waypost adds, the memory of compiled templates, the checks on what was rendered. Reads catalog
+Owns: the headers that Waypost adds, the memory of compiled templates, the checks on headers and bodies. Reads catalog
 versions. Never gives a template a value that the pipeline did not commit: beside the postback's own values it adds
 what an attempt has only (`Where.ATTEMPT` in `macros/names.py`), so a value that privacy held back renders as empty.
+
+A URL is not looked at again: a template of one compiles only with a whole http or https front in which no macro stands,
+and behind that everything is written in the letters of a URL. Where the front leads, `places.py` reads.
 """
 
 import re
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -28,11 +31,9 @@ from waypost.stages.answers import reads_body
 
 _TEMPLATES_MAX = 20_000
 _VIEWS_MAX = 8
-_FRONTS_MAX = 20_000
 _ATTEMPT_NAMES = frozenset(row.name for row in MACROS.values() if Where.ATTEMPT in row.where)
 _BATCH_BYTES_MAX = 8 << 20
 
-_url = re.compile(r"https?://(?:[!-.0->A-~]*+@)?(?:\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._~%-]+)(?::[0-9]{1,5})?(?:[/?#][!-~]*)?").fullmatch  # fmt: skip  # noqa: E501
 _secret = re.compile(r"(?<=://)[^/?#@]*@").sub
 
 
@@ -85,9 +86,8 @@ class Renderer:
         self._catalogs = catalogs
         self._secrets = secrets
         self._contexts: dict[int, Context] = {}
-        self._rules: OrderedDict[tuple[int, int, int], CompiledRule] = OrderedDict()
+        self._rule = lru_cache(_TEMPLATES_MAX)(self._compile)  # by catalog version, partner and rule
         self._views: dict[int, CatalogView] = {}
-        self._fronts: set[str] = set()  # of URLs, up to the path, that were found to be right
         self._own_headers = OwnHeaders()
 
     def render(
@@ -103,9 +103,9 @@ class Renderer:
         """The request of attempt number `attempt`, begun at `at_ms`; `first_ms` is when the first one was begun; `own`
         is which of Waypost's own headers the partner gets.
 
-        Raises WaypostError `template_missing`, `render_failed`, `render_bad_url` or `render_bad_header`.
+        Raises WaypostError `template_missing`, `render_failed` or `render_bad_header`.
         """
-        rule = self._rule(out)
+        rule = self._rule(out.catalog, out.partner, out.rule)
         values = out.values
         if rule.per_attempt:
             values = _with_id(out, _of_attempt(attempt, reason, first_ms, at_ms))
@@ -120,8 +120,6 @@ class Renderer:
             shown = rule.url.render_redacted(values, rule.context) if rule.url.secrets else url
         except WaypostError as error:
             raise _render_error(error) from error
-        if not self._is_url(url):
-            raise WaypostError("render_bad_url", f"{shown[:200]!r} is no http or https URL", place=out.id)
         return Rendered(rule.method, url, headers, body, rule, shown, out.id)
 
     def render_batch(
@@ -136,7 +134,7 @@ class Renderer:
     ) -> Rendered:
         """One request for postbacks of the same rule, of which this is attempt number `attempt`. Raises as above."""
         first = outs[0]
-        rule = self._rule(first)
+        rule = self._rule(first.catalog, first.partner, first.rule)
         batch = rule.batch
         if batch is None:
             raise WaypostError("template_missing", "the rule has no batch", place=first.id)
@@ -160,8 +158,6 @@ class Renderer:
         except WaypostError as error:
             raise _render_error(error) from error
         body = (head + batch.batch.separator.join(items) + tail).encode()
-        if not self._is_url(url):
-            raise WaypostError("render_bad_url", f"{shown[:200]!r} is no http or https URL", place=first.id)
         if len(body) > _BATCH_BYTES_MAX:
             raise WaypostError("render_failed", f"the batch has {len(body)} bytes", place=first.id)
         return Rendered(rule.method, url, headers, body, rule, shown, id, tuple(ids))
@@ -174,7 +170,7 @@ class Renderer:
     def batch_of(self, out: PostbackOut) -> tuple[int, int]:
         """How many postbacks of this one's rule share a request at most, and how long one waits for the others."""
         try:
-            batch = self._rule(out).batch
+            batch = self._rule(out.catalog, out.partner, out.rule).batch
         except WaypostError:
             batch = None  # what is wrong shows when it is rendered
         return (batch.batch.count, batch.batch.age_ms) if batch is not None else (1, 0)
@@ -197,37 +193,12 @@ class Renderer:
                 raise WaypostError("render_bad_header", f"header {name}", place=place)
             headers.append((name, value))
 
-    def _is_url(self, url: str) -> bool:
-        """Whether it is an http or https URL. Up to its path it is read once for all that have the same front; behind
-        that any letter goes that is seen."""
-        front = url[: url.find("/", 8) + 1]
-        if front not in self._fronts:
-            if not front or not _url(front):
-                return _url(url) is not None  # it may have no path
-            if len(self._fronts) >= _FRONTS_MAX:
-                self._fronts.clear()
-            self._fronts.add(front)
-        return url.isascii() and url.isprintable() and " " not in url
-
-    def _rule(self, out: PostbackOut) -> CompiledRule:
-        key = (out.catalog, out.partner, out.rule)
-        rule = self._rules.get(key)
-        if rule is None:
-            rule = self._rules[key] = _compiled(self._find(out), self._context_of(out.catalog))
-            if len(self._rules) > _TEMPLATES_MAX:
-                self._rules.popitem(last=False)
-        else:
-            self._rules.move_to_end(key)
-        return rule
-
-    def _find(self, out: PostbackOut) -> PostbackRule:
-        partner = self._view(out.catalog).partner(out.partner)
+    def _compile(self, version: int, partner_number: int, number: int) -> CompiledRule:
+        partner = self._view(version).partner(partner_number)
         for rule in partner.rules if partner is not None else ():
-            if rule.no == out.rule:
-                return rule
-        raise WaypostError(
-            "template_missing", f"catalog {out.catalog} has no rule {out.rule} of partner {out.partner}", place=out.id
-        )
+            if rule.no == number:
+                return _compiled(rule, self._context_of(version))
+        raise WaypostError("template_missing", f"catalog {version} has no rule {number} of partner {partner_number}")
 
     def _context_of(self, version: int) -> Context:
         """What templates of a catalog version may ask for: secrets, and that version's exchange rates."""

@@ -140,8 +140,10 @@ class Schedule:
             lane.firsts.append(Waiting(seq, 0, 0, False, post))
         if lane.gate_ms:
             return False
-        self._enlist(lane)
-        return len(lane.firsts) <= min(lane.limit, share) - lane.in_flight
+        if not lane.is_listed:
+            self._enlist(lane)
+        begun = len(lane.firsts) + lane.in_flight
+        return begun <= lane.limit and begun <= share
 
     def later(self, lane: Lane, due_ms: int, rank: int = Rank.LIVE) -> None:
         """A retry, a first attempt with a delay or a resend stands in the store now."""

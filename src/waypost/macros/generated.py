@@ -18,6 +18,8 @@ from waypost.macros.expression import Expression
 from waypost.macros.filters import NOTHING, Context
 from waypost.macros.pieces import Choice, Missing, Piece, Value, every_value
 
+_REMEMBERED_MAX, _REMEMBERED_LENGTH_MAX = 16, 32  # of a macro's values, and of one's characters
+
 
 class Render(Protocol):
     """Values, and what else a render may need, become a text."""
@@ -139,7 +141,7 @@ class _Writer:
             elif _is_short(piece):
                 parts.append(self._variables[piece.source.name])
             else:
-                parts.append(f"{self.bind(piece.text)}(values, context)")
+                parts.append(f"{self.bind(_remembering(piece))}(values, context)")
         return f"f'{''.join(f'{{{part}}}' for part in parts)}'"
 
     def _choice(self, choice: Choice, depth: int) -> str:
@@ -153,6 +155,26 @@ class _Writer:
             written = self.text(inner, depth + 1)
             self.write(depth + 1, f"{text} = {written}")
         return text
+
+
+def _remembering(value: Value) -> Callable[[Mapping[str, str], Context], str]:
+    """As `value.text`, which it remembers for the first few values: what filters make something of are mostly words
+    of a short list, such as statuses."""
+    if value.source.secret or any(step.resolve is not None for step in value.steps):
+        return value.text  # it is made of more than the macro's value
+    name = value.source.name
+    known: dict[str, str] = {}
+
+    def text(values: Mapping[str, str], context: Context) -> str:
+        given = values.get(name, "")
+        found = known.get(given)
+        if found is None:
+            found = value.text(values, context)
+            if len(known) < _REMEMBERED_MAX and len(given) <= _REMEMBERED_LENGTH_MAX:
+                known[given] = found
+        return found
+
+    return text
 
 
 def _chooser(conditions: list[Expression | None]) -> Callable[[Mapping[str, str]], int]:
