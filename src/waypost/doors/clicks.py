@@ -112,8 +112,7 @@ class Clicks:
                 continue
             target, url = touch.target, touch.url
             if url and target.apps is None:
-                head = moved[target.status, target.hides_referrer][KEEP]
-                response = b"%b%b\r\n\r\n" % (head, url.encode("ascii"))
+                response = moved[target.status, target.hides_referrer][KEEP] + url.encode() + b"\r\n\r\n"
             else:
                 response = self._answer(target, touch.click_id, url, touch.facts, _plain(ask))
             frames.append(touch.frame)

@@ -49,6 +49,7 @@ class Proxies:
         self.header = header.lower().encode()
         if self.header not in HEADERS:
             raise WaypostError("bad_settings", f"{header!r} is no such header", place="[door] proxy_header")
+        self._is_list = self.header == HEADERS[0]  # of addresses; or of elements as in RFC 7239
         self._named: dict[str, bool] = {}
 
     def trusts(self, address: str) -> bool:
@@ -64,13 +65,13 @@ class Proxies:
 
     def origin(self, peer: str, value: bytes) -> str:
         """The address that the chain in the header's value leads to; `peer` is a named proxy."""
-        if self.header == HEADERS[0]:
+        if self._is_list:
             text = value.decode("latin-1")
             if (four := plain_ipv4(text)) and four[0] not in self._first_bytes:
                 return text  # one hop, and none of ours
         known = peer
         for hop in _hops(value.decode("latin-1")):
-            address = _node(hop if self.header == HEADERS[0] else _forwarded_for(hop))
+            address = _node(hop if self._is_list else _forwarded_for(hop))
             if not address:
                 return known  # obfuscated or garbage: the proxy that wrote it is the last we know
             known = address

@@ -125,7 +125,10 @@ class _Writer:
             assert len(encoders) == 1, "a template stands in one position"
             variables = dict.fromkeys(self._variables[v.source.name] for v in values if v.encoder.signs == signs)
             self.write(1, f"joined = f'{''.join(f'{{{variable}}}' for variable in variables)}'")
-            self.write(1, f"if not joined.isascii() or joined.encode().translate(None, {self.bind(signs)}):")
+            # The signs that stay become letters, all else does not: one question then answers for all of them.
+            letters = self.bind(bytes(0x61 if byte in signs else 0 for byte in range(256)))
+            is_harmless = f"joined.isascii() and joined.encode().translate({letters}).isalpha()"
+            self.write(1, f"if joined and not ({is_harmless}):")
             encode = self.bind(encoder.encode)
             for variable in variables:
                 self.write(2, f"{variable} = {encode}({variable})")
