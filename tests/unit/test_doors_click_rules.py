@@ -6,6 +6,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from support.catalog_text import SETTINGS
 from support.doors import Answer, RunningDoor, door_settings, running_door
@@ -14,8 +16,10 @@ from waypost.engines.local.board import FileBoard
 from waypost.engines.sqlite.catalog import SqliteCatalogStore, apply_catalog
 from waypost.engines.visitors.facts import LocalVisitors
 from waypost.model.frames import Click
+from waypost.model.wire import encode_frame
 from waypost.ports.board import Board, CapRoom
 from waypost.settings import load_settings
+from waypost.stages.rotation import Known, Skipped
 from waypost.telemetry.stats import Stats
 
 CATALOG = """waypost: 1
@@ -156,3 +160,11 @@ def test_where_a_click_leads_is_never_the_request_s_to_say(door: RunningDoor) ->
         answer = door.get(f"/c/demo?{query}", "X-Forwarded-For: 203.0.113.3")
         assert urlsplit(answer.headers["location"]).netloc == "x.example"
         assert "evil" not in answer.headers["location"] and "DE" not in answer.headers["location"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 2**26), st.text(max_size=9))).map(tuple))
+def test_what_was_encoded_beforehand_stands_in_a_frame_as_what_was_not(skipped: Skipped) -> None:
+    known = Known.of(skipped)
+    plain = Click(1, 2, 3, 4, 0, 5, 6, b"sub1=a", skipped=skipped)
+    assert known == skipped
+    assert encode_frame(msgspec.structs.replace(plain, skipped=known.encoded)) == encode_frame(plain)

@@ -25,7 +25,7 @@ from waypost.ports.board import NEVER_MS, Board
 from waypost.ports.visitor_keys import VisitorKeys
 from waypost.ports.visitors import Visitors
 from waypost.stages.redirect import Choice, LinkPlan, TargetPlan, choose_target, target_url
-from waypost.stages.rotation import Skipped
+from waypost.stages.rotation import Known, Skipped
 from waypost.stages.targeting import Visit
 from waypost.stages.visitor_data import (
     UserHash,
@@ -305,7 +305,8 @@ class Touches:
                     truncated(address) if how_ip == "truncated" else self._address(address, how_ip, key),
                     ask.user_agent if how_agent == "whole" else kept_user_agent(ask.user_agent, how_agent, known),
                     ask.referrer and kept_referrer(ask.referrer, how_referrer),
-                    ask.mode, known if are_facts_kept else kept_facts(known, privacy), skipped, user, mark,
+                    ask.mode, known if are_facts_kept else kept_facts(known, privacy),
+                    skipped.encoded if isinstance(skipped, Known) else skipped, user, mark,
                 )
             )  # fmt: skip
             found.append(Touch(target, click_id, url, frame, known))

@@ -36,6 +36,11 @@ encode_frame: Callable[[Frame], bytes] = _encoder.encode
 """One frame's bytes, to be joined into a block."""
 
 
+def encode_part(content: object) -> msgspec.Raw:
+    """What a field of a frame holds, encoded beforehand; it may stand in the field's place where a frame is encoded."""
+    return msgspec.Raw(_encoder.encode(content))
+
+
 def decode_frame(data: bytes) -> AnyFrame:
     """One frame from its bytes. Raises WaypostError `unreadable_frame`."""
     try:

@@ -15,6 +15,9 @@ from itertools import count
 from math import log
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from msgspec import Raw
+
+from waypost.model.wire import encode_part
 from waypost.stages.targeting import Gate, Visit
 
 _MIX = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: spreads consecutive numbers evenly (Knuth, TAOCP 3, 6.4)
@@ -23,6 +26,18 @@ KEPT_MAX = 100_000  # answers in one memory
 BY_WEIGHT, IN_ORDER = "weight", "order"
 
 Skipped = tuple[tuple[int, str], ...]
+
+
+class Known(tuple[tuple[int, str], ...]):
+    """A `Skipped` that is kept for many clicks, and `encoded` as it stands in their frames."""
+
+    encoded: Raw
+
+    @classmethod
+    def of(cls, skipped: Skipped) -> "Known":
+        known = cls(skipped)
+        known.encoded = encode_part(skipped)
+        return known
 
 
 class Candidate(Protocol):
@@ -124,7 +139,7 @@ class Rotation(Generic[_Candidate]):
                 able.append(candidate)
         if len(self._kept) >= KEPT_MAX:
             self._kept.clear()
-        left = _left(able, tuple(skipped))
+        left = _left(able, Known.of(tuple(skipped)))
         self._kept[key] = left
         return left
 
