@@ -2,6 +2,7 @@
 
 import errno
 import os
+import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,20 @@ def test_a_read_stops_at_the_bound_on_whole_blocks(engine: Any) -> None:
     feed = engine.feeds().open("door-0")
     assert sum(block.count for block in feed.read(0, 6)) == 8
     assert sum(block.count for block in feed.read(8, 1)) == 4
+
+
+def test_a_reader_goes_to_and_fro_between_blocks_and_segments(engine: Any) -> None:
+    journal = engine.writer(segment_bytes_max=60_000)
+    starts = []
+    for nth in range(300):
+        starts.append(journal.append(frames(nth * 3, 1 + nth % 5), at_ms=nth, watermark_ms=nth))
+    feed = engine.feeds().open("door-0")
+    dice = random.Random(7)
+    for _ in range(500):
+        nth = dice.randrange(300)
+        block = feed.read(starts[nth], 1 + dice.randrange(20))[0]
+        assert (block.first, block.count, block.at_ms) == (starts[nth], 1 + nth % 5, nth)
+        assert int(decode_block(block.data, block.count)[0].subject) == nth * 3
 
 
 def test_a_heartbeat_moves_the_watermark_only(engine: Any) -> None:

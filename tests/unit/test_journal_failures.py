@@ -18,6 +18,7 @@ from waypost.engines.segments import journal as engine
 from waypost.engines.segments.feed import SegmentFeed, SegmentFeeds
 from waypost.engines.segments.form import segments as starts_of
 from waypost.engines.segments.journal import SegmentJournal
+from waypost.engines.segments.segment import Segment
 from waypost.errors import WaypostError
 from waypost.model.frames import OperatorChange
 from waypost.model.wire import decode_block, encode_frame
@@ -467,6 +468,21 @@ def test_a_mark_that_is_cut_off_leaves_the_one_before(tmp_path: Path) -> None:
         file.write_bytes(after[:cut] + before[cut:])
         assert numbers(SegmentFeed(tmp_path, "door-0")) in ([0], [0, 1])
         assert SegmentFeed(tmp_path, "door-0").problems() == []
+
+
+def test_a_reader_that_goes_back_a_little_does_not_begin_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pipeline does so with each batch: it reads what it may not take yet."""
+    journal = open_journal(tmp_path)
+    for nth in range(2000):
+        append(journal, nth, size=200)
+    feed = SegmentFeed(tmp_path, "door-0")
+    numbers(feed)
+    looks = []
+    real = Segment.header
+    monkeypatch.setattr(Segment, "header", lambda *words: looks.append(words) or real(*words))
+    for position in (1990, 1995, 1991, 1000, 1001):
+        assert feed.read(position, 1)[0].first == position
+    assert len(looks) < 5 * 16 * 1024 / 200 + 10, "no more than lies between two places that it remembers"
 
 
 def test_segments_of_an_older_form_are_refused_by_name(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ Owns: a reader's place. Reads a journal's folder; writes nothing, locks nothing,
 what its writer has called durable.
 """
 
+from bisect import bisect_right
 from pathlib import Path
 
 from waypost.engines.segments.form import RECORDS_AT, segment_file, segments
@@ -15,6 +16,7 @@ from waypost.model.wire import split_block
 from waypost.ports.feed import Block, Head
 
 _NO_END = 1 << 63
+_STEP_BYTES = 16 * 1024  # a reader remembers where it has been, so often
 
 
 class SegmentFeed:
@@ -28,6 +30,7 @@ class SegmentFeed:
         self._segment: Segment | None = None
         self._start = self._until = -1  # the positions that the segment holds; `_NO_END` for the last one
         self._position, self._offset = -1, 0  # where the reader stands
+        self._places: list[tuple[int, int]] = []  # positions of this segment, and their offsets, as far as it has been
 
     @property
     def name(self) -> str:
@@ -114,20 +117,24 @@ class SegmentFeed:
             self._segment.close()
         self._segment, self._start, self._until = segment, start, self._following(starts, start)
         self._position, self._offset = start, RECORDS_AT
+        self._places = [(start, RECORDS_AT)]
 
     @staticmethod
     def _following(starts: list[int], start: int) -> int:
         return min((one for one in starts if one > start), default=_NO_END)
 
     def _seek(self, segment: Segment, position: int, until: int, end: int) -> None:
-        """Moves to a block's start: from here on, or from the segment's first record."""
-        if position < self._position or self._position < 0:
-            self._position, self._offset = self._start, RECORDS_AT
+        """Moves to a block's start: from here on, or from the nearest place before it. What lies between is not
+        checked but for its positions."""
+        known = self._places[bisect_right(self._places, (position, _NO_END)) - 1]
+        if not known[0] <= self._position <= position:
+            self._position, self._offset = known
         while self._position < position:
-            record = segment.record(self._offset, until)
-            if record is None or record.first != self._position:
-                raise self._missing(segment, self._position, self._offset, until, end)
+            record = segment.header(self._offset, until)
+            if record is None or record.first != self._position or record.frames < 1:
+                raise self._missing(segment, self._position, end)
             self._position, self._offset = self._position + record.frames, behind(self._offset, record)
+            self._remember(self._position, self._offset)
         if self._position > position:
             self._position = -1
             raise WaypostError("store_gap", f"position {position} lies inside a block", place=self._name)
@@ -140,14 +147,19 @@ class SegmentFeed:
             if record is None or record.first != position:
                 if blocks:
                     break  # the next read says so
-                raise self._missing(segment, position, offset, until, end)
+                raise self._missing(segment, position, end)
             data = segment.data(offset, record)
             blocks.append(Block(position, record.frames, record.at_ms, record.watermark_ms, data))
             position, offset, frames = position + record.frames, behind(offset, record), frames + record.frames
+            self._remember(position, offset)
         self._position, self._offset = position, offset
         return blocks
 
-    def _missing(self, segment: Segment, position: int, offset: int, until: int, end: int) -> WaypostError:
+    def _remember(self, position: int, offset: int) -> None:
+        if offset - self._places[-1][1] >= _STEP_BYTES:
+            self._places.append((position, offset))
+
+    def _missing(self, segment: Segment, position: int, end: int) -> WaypostError:
         """What is said of a place where no whole record stands though there should be one."""
         segment.forget()
         return WaypostError("store_corrupt", f"positions {position} to {end - 1} are missing", place=self._place)

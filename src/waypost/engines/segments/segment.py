@@ -44,11 +44,16 @@ class Segment:
         """That of all before this segment, or of a later heartbeat. Raises OSError."""
         return watermark_of(os.pread(self._descriptor, RECORDS_AT, 0), self.label) if self.label is not None else 0
 
-    def record(self, offset: int, until: int) -> Record | None:
-        """The record that stands at an offset, if it is whole and ends by `until`. Raises OSError."""
+    def header(self, offset: int, until: int) -> Record | None:
+        """What the record at an offset says of itself, if it ends by `until`; nothing of it is checked."""
         at = self._window_on(offset, HEADER_BYTES, until)
         record = decode_header(self._window, at) if at >= 0 else None
-        if record is None or offset + HEADER_BYTES + record.size > until or self.label is None:
+        return record if record is not None and offset + HEADER_BYTES + record.size <= until else None
+
+    def record(self, offset: int, until: int) -> Record | None:
+        """The record that stands at an offset, if it is whole and ends by `until`. Raises OSError."""
+        record = self.header(offset, until)
+        if record is None or self.label is None:
             return None
         at = self._window_on(offset, HEADER_BYTES + record.size, until)
         return record if at >= 0 and is_whole(self.label, self._window, at, record) else None
