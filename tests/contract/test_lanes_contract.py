@@ -142,6 +142,16 @@ def test_an_outcome_counts_for_its_own_attempt_only(open_lanes: Open) -> None:
     lanes.close()
 
 
+def test_what_is_given_up_is_not_held_by_an_outcome_that_comes_late(open_lanes: Open) -> None:
+    lanes = open_lanes()
+    lanes.apply(taking(0, 1, intents=[(0, 1, 1000)]))
+    lanes.apply(ended(0, outcome(0, 1, SendResult.GIVEN_UP)))
+    lanes.apply(ended(1, outcome(0, 1, SendResult.HELD)))
+    assert states(lanes) == {0: (ItemState.DEAD, 1)}
+    assert lanes.problems() == []
+    lanes.close()
+
+
 def test_after_a_crash_the_items_in_flight_are_known_and_marked(open_lanes: Open) -> None:
     lanes = open_lanes()
     lanes.apply(taking(0, 3, intents=[(0, 1, 1000), (2, 1, 1000)]))

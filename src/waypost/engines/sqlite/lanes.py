@@ -295,7 +295,11 @@ class SqliteLanes:
             item = begun.pop(seq, None)
             if item is None or item.attempt != outcome.attempt:
                 continue
-            if (result is _REDRIVEN and item.state <= _IN_FLIGHT) or (result in _REMOVES and item.state == _IN_FLIGHT):
+            if (
+                (result is _REDRIVEN and item.state <= _IN_FLIGHT)
+                or (result in _REMOVES and item.state == _IN_FLIGHT)
+                or (result is _HELD_RESULT and item.state > _IN_FLIGHT)
+            ):
                 continue
             changes.flying[seq] = None
             counts = changes.tally[item.lane]
