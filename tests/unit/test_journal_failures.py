@@ -444,6 +444,19 @@ def test_after_a_loss_of_power_what_was_acknowledged_and_is_gone_is_named_and_no
     assert "positions 4 to 4" in caught.value.detail
 
 
+def test_after_a_loss_of_power_a_journal_without_segments_does_not_begin_anew(
+    tmp_path: Path, power_lost: Callable[[], None]
+) -> None:
+    """Its mark knows that there was something: positions are never given twice."""
+    killed_after(tmp_path, range(5))
+    (tmp_path / "door-0" / f"{0:016d}.seg").unlink()
+    power_lost()
+    with pytest.raises(WaypostError, match="positions 0 to 4") as caught:
+        open_journal(tmp_path)
+    assert caught.value.code == "store_corrupt"
+    assert segments(tmp_path) == []
+
+
 def test_a_clean_end_holds_over_a_restart_of_the_machine(tmp_path: Path, power_lost: Callable[[], None]) -> None:
     journal = open_journal(tmp_path)
     append(journal, 0)

@@ -77,7 +77,7 @@ class SegmentFeed:
                 if start <= mark.start:  # else it is being made
                     found += self._problems_of(start, until, mark)
         except FileNotFoundError:
-            return []  # it was trimmed meanwhile
+            return found  # it was trimmed meanwhile
         except (OSError, WaypostError) as error:
             found.append(f"{self._place}: {error}")
         return found

@@ -167,12 +167,13 @@ class SegmentJournal:
             mark, marked = standing.look(), standing.marked()
         finally:
             standing.close()
+        found = mark.end if mark is not None else 0
+        if marked is not None and found < marked.end:
+            raise self._lost(found, marked.end)
         self._marks = MarkWriter(self._folder)
         if mark is None:
             self._begin()
         else:
-            if marked is not None and mark.end < marked.end:
-                raise self._lost(mark.end, marked.end)
             self._end, self._offset, self._last_ms = mark.end, mark.offset, mark.watermark_ms
             self._open(mark.start)
             self._is_doubtful = not mark.is_clean
