@@ -5,6 +5,7 @@ import itertools
 import json
 import socket
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import msgspec
 import pytest
@@ -17,6 +18,8 @@ from support.doors import Client, RunningDoor, door_settings, running_door
 from support.intake import advertiser, intake_view
 from waypost.doors.batches import answer_of, bad_line, split
 from waypost.doors.encodings import decoded
+from waypost.doors.proto.waypost_pb2 import Conversion
+from waypost.doors.stream import query_of
 from waypost.errors import WaypostError
 
 BOUND = 2000
@@ -119,3 +122,15 @@ def test_answers_stand_in_the_order_of_the_calls(outcomes: list[int | str], is_a
     found = msgspec.json.decode(text) if is_array else [msgspec.json.decode(line) for line in text.splitlines()]
     said = [one.get("error") or int(one["receipt"][1:], 16) for one in found]
     assert said == outcomes
+
+
+NAMES = ("click_id", "goal", "status", "txn_id", "sum", "payout", "currency")
+SAID = st.text("abcXYZ019_.~-", max_size=6) | st.text(max_size=4) | st.sampled_from("&=+ %;\0\x7fü")
+
+
+@given(st.lists(SAID, min_size=len(NAMES), max_size=len(NAMES)), st.dictionaries(SAID, SAID, max_size=2))
+@settings(max_examples=400)
+def test_a_conversion_is_one_query_whatever_its_fields_say(values: list[str], more: dict[str, str]) -> None:
+    said = [(name, value) for name, value in zip(NAMES, values, strict=True) if value] + sorted(more.items())
+    expected = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in said)
+    assert query_of(Conversion(**dict(zip(NAMES, values, strict=True)), parameters=more)) == expected.encode()

@@ -6,7 +6,7 @@ ledger, a name server or JSON (law 1): what it says is for the pipeline to judge
 `identify` and `frame` know no connection: other ways in (many calls in one body, a stream) use them call by call.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from urllib.parse import unquote_plus
 
@@ -222,6 +222,34 @@ class Postbacks:
             )
         )
 
+    def receipts(self, count: int) -> Sequence[int]:
+        """New receipts for calls that are all there already."""
+        return self._time.receipts(count)
+
+    def frames(
+        self,
+        shelf: Shelf,
+        caller: Caller,
+        receipts: Sequence[int],
+        calls: Sequence[tuple[bytes, bytes]],
+        content_type: str,
+        address: str,
+        test: bool,
+        origin: str,
+    ) -> list[bytes]:
+        """`frame` of each of one caller's calls (query, body), who `is_alike`, by new receipts."""
+        door, version = self._time.door, shelf.version
+        partition, advertiser, auth, offer = caller.partition, caller.advertiser, caller.auth, caller.offer
+        return [
+            encode_frame(
+                PostbackIn(
+                    receipt, receipt >> 22, door, partition, advertiser, auth, version, "POST",
+                    query, body, content_type, address, test, offer, False, origin,
+                )
+            )
+            for (query, body), receipt in zip(calls, receipts, strict=True)
+        ]  # fmt: skip
+
     def pretend(self, connection: Connection, caller: Caller, query: bytes) -> int:
         """Answers a refused call as if it had been accepted: the same form, after a disk write like one's own, and the
         same receipt for the same key.
@@ -296,6 +324,13 @@ def _parameter(pairs: bytes) -> bytes:
         if pair.startswith(_KEY) and len(pair) > len(_KEY):
             return unquote_plus(pair[len(_KEY) :].decode("utf-8", "replace")).strip().encode()
     return b""
+
+
+def is_alike(caller: Caller) -> bool:
+    """Whether the frames of an accepted caller's calls differ in what they say and their receipts only."""
+    if caller.code or is_body_signed_alone(caller):
+        return False
+    return caller.partition != NO_PARTITION or caller.auth is not Auth.GLOBAL  # whose partition is the click's
 
 
 def is_body_signed_alone(caller: Caller) -> bool:

@@ -8,12 +8,13 @@ The messages: `proto/waypost.proto`. Why so: docs/decisions/0024-many-calls-at-o
 """
 
 import asyncio
-import re
+import string
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from hmac import compare_digest
+from operator import attrgetter
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
@@ -43,7 +44,10 @@ _KEEPALIVE_MS, _KEEPALIVE_TIMEOUT_MS = 30_000, 10_000  # so a client that is gon
 _METADATA = ("waypost-token", "authorization", "waypost-advertiser")
 _ACCEPTED = b"\n\x13\n\x11r%016x"  # `Answers` with one `Answer` that has a receipt; several are several, joined
 _TOO_LONG = bad_line("line_too_long")
-_is_plain = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch  # needs no encoding
+_NAMES = ("click_id", "goal", "status", "txn_id", "sum", "payout", "currency")
+_said = attrgetter(*_NAMES, "parameters")
+_PLAIN = string.ascii_letters + string.digits + "_.~-"  # needs no encoding
+_SIGNS = bytes(97 if chr(sign) in _PLAIN else 0 for sign in range(256))  # to letters and zeros: one question to all
 _STATUS = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     403: grpc.StatusCode.UNAUTHENTICATED,
@@ -238,8 +242,7 @@ class StreamService:
         conversions = message.conversions
         if len(conversions) > self._settings.batch_lines_max:
             raise WaypostError("batch_too_large", f"a message may have {self._settings.batch_lines_max} conversions")
-        entries = [self._entry(shelf, sender, conversion, way) for conversion in conversions]
-        frames, outcomes = self._bulk.enter(shelf, entries, way)
+        frames, outcomes = self._bulk.enter(shelf, list(self._entries(shelf, sender, conversions, way)), way)
         self._stats.values["door_batches"] += 1
         pending = _Pending(asyncio.get_running_loop())
         response = answers_of(outcomes)
@@ -271,18 +274,22 @@ class StreamService:
             raise WaypostError(sender.code)
         return session._replace(shelf=shelf, sender=sender)
 
-    def _entry(self, shelf: Shelf, sender: Caller, conversion: Conversion, way: Way) -> Entry:
-        query = query_of(conversion)
-        if len(query) > self._settings.line_bytes_max:
-            return _TOO_LONG, b"", b"", query[: self._settings.line_bytes_max]
-        caller = sender
-        if caller.auth is Auth.DEFERRED and not caller.code:
-            if token := conversion.token:
-                caller = self._bulk.by_token(shelf, token.encode(), way.address, test=way.test)
-            else:
-                caller = self._bulk.by_query(shelf, query, way.address, test=way.test)
-        key = conversion.idempotency_key
-        return caller, key_of_item(caller, key.encode()) if key else b"", query, b""
+    def _entries(self, shelf: Shelf, sender: Caller, conversions: Iterable[Conversion], way: Way) -> Iterator[Entry]:
+        bytes_max = self._settings.line_bytes_max
+        is_known = sender.auth is not Auth.DEFERRED or bool(sender.code)
+        for conversion in conversions:
+            query = query_of(conversion)
+            if len(query) > bytes_max:
+                yield _TOO_LONG, b"", b"", query[:bytes_max]
+                continue
+            caller = sender if is_known else self._caller_of(shelf, conversion, query, way)
+            key = conversion.idempotency_key
+            yield caller, key_of_item(caller, key.encode()) if key else b"", query, b""
+
+    def _caller_of(self, shelf: Shelf, conversion: Conversion, query: bytes, way: Way) -> Caller:
+        if token := conversion.token:
+            return self._bulk.by_token(shelf, token.encode(), way.address, test=way.test)
+        return self._bulk.by_query(shelf, query, way.address, test=way.test)
 
     def _failed(self, outcomes: list[Outcome], code: str) -> bytes:
         """The answers where nothing became durable."""
@@ -341,22 +348,17 @@ def arrival_of(headers: Mapping[bytes, bytes], address: str, *, test: bool) -> A
 
 def query_of(conversion: Conversion) -> bytes:
     """A conversion as the query string that it would be as a call: what is empty is left out."""
-    is_plain = _is_plain
-    parts = [
-        f"{name}={value if is_plain(value) else quote(value, safe='')}"
-        for name, value in (
-            ("click_id", conversion.click_id),
-            ("goal", conversion.goal),
-            ("status", conversion.status),
-            ("txn_id", conversion.txn_id),
-            ("sum", conversion.sum),
-            ("payout", conversion.payout),
-            ("currency", conversion.currency),
-        )
-        if value
-    ]
-    if more := conversion.parameters:
-        parts += [f"{quote(name, safe='')}={quote(more[name], safe='')}" for name in sorted(more)]
+    click_id, goal, status, txn_id, total, payout, currency, more = _said(conversion)
+    if not more and f"{click_id}{goal}{status}{txn_id}{total}{payout}{currency}".encode().translate(_SIGNS).isalpha():
+        return (
+            f"{'&click_id=' + click_id if click_id else ''}{'&goal=' + goal if goal else ''}"
+            f"{'&status=' + status if status else ''}{'&txn_id=' + txn_id if txn_id else ''}"
+            f"{'&sum=' + total if total else ''}{'&payout=' + payout if payout else ''}"
+            f"{'&currency=' + currency if currency else ''}"
+        )[1:].encode()
+    said = zip(_NAMES, (click_id, goal, status, txn_id, total, payout, currency), strict=True)
+    parts = [f"{name}={quote(value, safe='')}" for name, value in said if value]
+    parts += [f"{quote(name, safe='')}={quote(more[name], safe='')}" for name in sorted(more)]
     return "&".join(parts).encode()
 
 
