@@ -203,10 +203,14 @@ def test_room_is_made_ahead_and_given_back(tmp_path: Path, disk: Disk) -> None:
     for _ in range(5):  # a disk too full to make room still takes what it can
         append(journal, nth, size=2000)
         nth += 1
+    while journal._offset <= journal._room:
+        append(journal, nth, size=2000)
+        nth += 1
     disk.fails_at = ""
+    append(journal, nth, size=2000)  # … and is given room again behind that, not over it
     journal.close()
     assert file.stat().st_size == journal._offset
-    assert numbers(SegmentFeed(tmp_path, "door-0")) == list(range(nth))
+    assert numbers(SegmentFeed(tmp_path, "door-0")) == list(range(nth + 1))
 
 
 def test_what_was_acknowledged_and_is_gone_is_never_written_over(tmp_path: Path, disk: Disk) -> None:

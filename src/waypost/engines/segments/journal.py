@@ -302,6 +302,7 @@ class SegmentJournal:
         if self._offset + size <= self._room or self._written < _ROOM_MIN:
             self._room = max(self._room, self._offset + size)
             return
+        self._room = max(self._room, self._offset)  # records that found place where zeros did not are not written over
         wanted = min(_ROOM_MAX, self._written) + size
         try:
             while wanted > 0:
