@@ -18,7 +18,8 @@ from waypost.engines.segments import journal as engine
 from waypost.engines.segments.feed import SegmentFeed, SegmentFeeds
 from waypost.engines.segments.form import segments as starts_of
 from waypost.engines.segments.journal import SegmentJournal
-from waypost.engines.segments.segment import Segment
+from waypost.engines.segments.room import ROOM_MAX, ROOM_MIN
+from waypost.engines.segments.segment import Segment, behind
 from waypost.errors import WaypostError
 from waypost.model.frames import OperatorChange
 from waypost.model.wire import decode_block, encode_frame
@@ -185,32 +186,83 @@ def test_what_was_refused_for_want_of_room_is_never_read_though_its_bytes_are_th
 
 def test_room_is_made_ahead_and_given_back(tmp_path: Path, disk: Disk) -> None:
     journal = open_journal(tmp_path)
-    file = tmp_path / "door-0" / f"{0:016d}.seg"
+    room, file = journal._room, tmp_path / "door-0" / f"{0:016d}.seg"
     append(journal, 0)
     small = file.stat().st_size
     assert small < 1000, "who writes little takes little"
     nth = 1
-    while file.stat().st_size <= journal._offset:
+    while journal._offset < 200_000:
         append(journal, nth, size=2000)
+        room.settle()
         nth += 1
-    held = file.stat().st_size
-    assert journal.bytes_on_disk >= held
-    while journal._offset + 3000 < held:
-        append(journal, nth, size=2000)
-        nth += 1
-    assert file.stat().st_size == held, "appends within it leave the file as long as it is"
+        held = file.stat().st_size
+        assert journal.bytes_on_disk >= held == max(room.until, journal._offset)
+        if journal._written > 2 * ROOM_MIN:
+            assert held - journal._offset >= min(ROOM_MAX, journal._written) // 2 - 3000, "before it is needed"
     disk.number, disk.fails_at = errno.ENOSPC, "pwrite"
-    for _ in range(5):  # a disk too full to make room still takes what it can
-        append(journal, nth, size=2000)
-        nth += 1
-    while journal._offset <= journal._room:
+    while journal._offset < held + 10_000:  # a disk too full to make room still takes what it can
         append(journal, nth, size=2000)
         nth += 1
     disk.fails_at = ""
-    append(journal, nth, size=2000)  # … and is given room again behind that, not over it
+    append(journal, nth, size=2000)
+    assert file.stat().st_size > journal._offset, "made again where there is place for it"
     journal.close()
     assert file.stat().st_size == journal._offset
     assert numbers(SegmentFeed(tmp_path, "door-0")) == list(range(nth + 1))
+    assert SegmentFeed(tmp_path, "door-0").problems() == []
+
+
+def test_an_error_where_room_is_made_refuses_the_next_append_and_nothing_is_written_behind_it(
+    tmp_path: Path, disk: Disk
+) -> None:
+    journal = open_journal(tmp_path)
+    nth = 0
+    while journal._written < ROOM_MIN:
+        append(journal, nth, size=2000)
+        nth += 1
+    append(journal, nth, size=2000)
+    journal._room.settle()
+    disk.fails_at = "pwrite"  # the thread's call, and nobody's who appends within the room that there is
+    following = nth + 1
+    while journal._room._error is None:
+        append(journal, following, size=2000)
+        journal._room.settle()
+        following += 1
+    assert refused(journal, 10_000) == "journal_unavailable"
+    disk.fails_at = ""
+    assert append(journal, following, size=2000) == following
+    assert segments(tmp_path) == [0, following]
+    assert numbers(SegmentFeed(tmp_path, "door-0")) == list(range(following + 1))
+    assert SegmentFeed(tmp_path, "door-0").problems() == []
+
+
+def test_room_is_made_by_a_descriptor_of_its_own(tmp_path: Path) -> None:
+    """The kernel tells each opening of a file once of a write that was lost: one told must not be told for another."""
+    journal = open_journal(tmp_path)
+    for nth in range(30):
+        append(journal, nth, size=2000)
+    journal._room.settle()
+    assert journal._room._descriptor not in (-1, journal._descriptor)
+    journal.close()
+    assert journal._room._descriptor == -1 and journal._room._thread is None
+
+
+def test_segments_end_while_room_is_made_for_them(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path, segment_bytes_max=100_000)
+    for nth in range(600):
+        assert append(journal, nth, size=nth * 37 % 5000) == nth
+    journal.close()
+    starts = segments(tmp_path)
+    assert len(starts) > 10
+    assert numbers(SegmentFeed(tmp_path, "door-0")) == list(range(600))
+    assert SegmentFeed(tmp_path, "door-0").problems() == []
+    for start in starts:
+        segment = Segment(form.segment_file(tmp_path / "door-0", start))
+        offset = form.RECORDS_AT
+        while (record := segment.record(offset, segment.size)) is not None:
+            offset = behind(offset, record)
+        assert offset == segment.size, "no room is left in one that has ended"
+        segment.close()
 
 
 def test_what_was_acknowledged_and_is_gone_is_never_written_over(tmp_path: Path, disk: Disk) -> None:

@@ -3,13 +3,10 @@
 Owns: `journal/SOURCE/START.seg`, its mark and the writer's lock beside them. A segment is named by its first position;
 the next one starts where it ends. Never decides who has finished reading: positions come from the caller. Never waits
 for a reader, and never writes on in a segment that has met an I/O error (docs/decisions/0016, 0039).
-
-Room. The file is made longer with zeros ahead of what is written: to write over what is there already changes nothing
-that the file system would have to note down, and takes the disk half as long.
+Room ahead of what is written: `room.py`.
 """
 
 import contextlib
-import errno
 import fcntl
 import itertools
 import os
@@ -28,6 +25,7 @@ from waypost.engines.segments.form import (
     segments,
 )
 from waypost.engines.segments.mark import Mark, MarkWriter
+from waypost.engines.segments.room import NO_ROOM, Room
 from waypost.engines.segments.segment import Segment, behind
 from waypost.engines.segments.standing import Standing
 from waypost.errors import WaypostError
@@ -37,10 +35,6 @@ from waypost.settings import JournalSettings
 
 _DSYNC = getattr(os, "O_DSYNC", 0) or os.O_SYNC
 _PAGE = 4096
-_ROOM_MIN, _ROOM_MAX = 16 * 1024, 256 * 1024  # bytes made ready ahead: as many as were written, within this
-_ZEROS = bytes(_ROOM_MAX)
-# Errors that say that nothing was written, and leave all that was durable before as it is.
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def write_through(descriptor: int, pieces: Sequence[bytes], offset: int) -> None:
@@ -67,7 +61,7 @@ class SegmentJournal:
         self._marks: MarkWriter | None = None
         self._label = Label(0, 0, 0)
         self._end = self._offset = self._last_ms = 0
-        self._room = 0  # the file's length
+        self._room = Room()
         self._written = 0  # bytes, since the segment was opened
         self._beats = 0
         self._closed_bytes = self._opened_ms = 0
@@ -96,7 +90,7 @@ class SegmentJournal:
     @property
     def bytes_on_disk(self) -> int:
         """Bytes of all segments, as known without asking the disk."""
-        return self._closed_bytes + _whole_pages(max(self._room, self._offset))
+        return self._closed_bytes + _whole_pages(max(self._room.until, self._offset))
 
     def append(self, frames: Sequence[bytes], *, at_ms: int, watermark_ms: int) -> int:
         """See `ports.feed.Journal.append`."""
@@ -106,7 +100,7 @@ class SegmentJournal:
         try:
             self._prepare(at_ms)
             header = encode_header(self._label, first, count, at_ms, watermark_ms, data)
-            self._make_room(HEADER_BYTES + len(data))
+            self._room.reach(self._offset, HEADER_BYTES + len(data), self._written)
             write_through(self._descriptor, (header, data), self._offset)
         except (OSError, WaypostError) as error:
             raise self._failed(error) from error
@@ -153,6 +147,7 @@ class SegmentJournal:
                     self._marks.sync()
             self._marks.close()
             self._marks = None
+        self._room.close()
         for descriptor in (self._descriptor, self._lock):
             if descriptor >= 0:
                 os.close(descriptor)
@@ -202,7 +197,8 @@ class SegmentJournal:
                     self._end_room()
             os.close(self._descriptor)
         self._descriptor, self._label = descriptor, label
-        self._offset = self._room = RECORDS_AT
+        self._offset = RECORDS_AT
+        self._room.move(file, RECORDS_AT)
         self._written = 0
         self._opened_ms = self._clock.now_ms()
         self._tell()
@@ -216,7 +212,8 @@ class SegmentJournal:
         try:
             if segment.label is None or segment.size < self._offset:
                 raise self._lost(start, self._end)
-            self._label, self._room = segment.label, segment.size
+            self._label = segment.label
+            self._room.move(file, segment.size)
         finally:
             segment.close()
         self._descriptor = os.open(file, os.O_RDWR | _DSYNC)
@@ -276,7 +273,7 @@ class SegmentJournal:
             raise self._lost(self._label.start, self._end)
 
     def _failed(self, error: Exception) -> WaypostError:
-        self._is_doubtful |= not (isinstance(error, OSError) and error.errno in _NO_ROOM)
+        self._is_doubtful |= not (isinstance(error, OSError) and error.errno in NO_ROOM)
         return WaypostError("journal_unavailable", str(error), place=self._source)
 
     def _lost(self, first: int, end: int) -> WaypostError:
@@ -297,25 +294,11 @@ class SegmentJournal:
         if held > bound:
             raise WaypostError("journal_full", f"{held} bytes, the bound is {bound}", place=self._source)
 
-    def _make_room(self, size: int) -> None:
-        """Makes the file longer where the next record would; as far as the disk has room."""
-        if self._offset + size <= self._room or self._written < _ROOM_MIN:
-            self._room = max(self._room, self._offset + size)
-            return
-        self._room = max(self._room, self._offset)  # records that found place where zeros did not are not written over
-        wanted = min(_ROOM_MAX, self._written) + size
-        try:
-            while wanted > 0:
-                made = os.pwrite(self._descriptor, _ZEROS[:wanted], self._room)
-                self._room, wanted = self._room + made, wanted - made
-        except OSError as error:
-            if error.errno not in _NO_ROOM:
-                raise
-
     def _end_room(self) -> None:
         """Gives back what was made ready and not used. Raises OSError."""
+        self._room.leave()
         os.ftruncate(self._descriptor, self._offset)
-        self._room = self._offset
+        self._room.until = self._offset
 
     def _count_closed(self, starts: Sequence[int]) -> None:
         """Notes what the closed segments take up."""
