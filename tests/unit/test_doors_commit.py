@@ -95,7 +95,7 @@ class Someone:
 def test_a_commit_begins_when_all_that_was_read_is_in_it_or_someone_has_waited_long_enough() -> None:
     clock, journal, loop, unread = FakeClock(), DoorJournal(), Loop(), [b"read"]
     commit = GroupCommit(
-        journal, DoorTime(clock, 3, 0), clock, Stats("door-3"), door_settings().door, has_more=lambda: bool(unread)
+        journal, DoorTime(clock, 3, 0), clock, Stats("door-3"), door_settings().door, take_in=lambda: bool(unread)
     )
     commit.start(loop)  # type: ignore[arg-type]
     add = partial(commit.add, Someone(), response=b"", fallback=str.encode, is_click=False)
@@ -115,6 +115,44 @@ def test_a_commit_begins_when_all_that_was_read_is_in_it_or_someone_has_waited_l
     wait(lambda: loop.due)
     assert [frames for frames, _ in journal.blocks][1:] == [[b"4"]]
     loop.turn()
+    assert commit.is_idle and commit.stop(5)
+
+
+def test_what_was_held_until_a_commit_ended_is_in_the_next_one() -> None:
+    clock, journal, loop = FakeClock(), DoorJournal(), Loop()
+    held: list[bytes] = []
+
+    def take_in() -> bool:
+        had_any = bool(held)
+        for frame in held:
+            add(frame=frame)
+        held.clear()
+        return had_any
+
+    commit = GroupCommit(journal, DoorTime(clock, 3, 0), clock, Stats("door-3"), door_settings().door, take_in=take_in)
+    commit.start(loop)  # type: ignore[arg-type]
+    add = partial(commit.add, Someone(), response=b"", fallback=str.encode, is_click=False)
+    journal.gate.clear()
+    assert not commit.is_under_way
+    add(frame=b"1")
+    loop.turn()
+    assert commit.is_under_way, "what comes now waits for its end"
+    held += [b"2", b"3"]
+    journal.gate.set()
+    wait(lambda: loop.due)
+    loop.turn()
+    assert not commit.is_under_way, "what the loop reads next is waited for too"
+    held.append(b"4")
+    clock.advance(GATHER_MS)
+    loop.turn()
+    wait(lambda: loop.due)
+    assert [frames for frames, _ in journal.blocks] == [[b"1"], [b"2", b"3", b"4"]]
+    held.append(b"5")
+    loop.turn()
+    loop.turn()
+    wait(lambda: loop.due)
+    loop.turn()
+    assert [frames for frames, _ in journal.blocks][2:] == [[b"5"]], "held while nothing else waited"
     assert commit.is_idle and commit.stop(5)
 
 

@@ -77,10 +77,10 @@ class GroupCommit:
         clock: Clock,
         stats: Stats,
         settings: DoorSettings,
-        has_more: Callable[[], bool] = lambda: False,
+        take_in: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`has_more` says whether requests have been read that nobody has looked at yet."""
-        self._has_more = has_more
+        """`take_in` takes in what has been read and nobody has looked at yet; whether there was any."""
+        self._take_in = take_in
         self._journal = journal
         self._time = time
         self._clock = clock
@@ -103,6 +103,7 @@ class GroupCommit:
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
         self._watch: asyncio.TimerHandle | None = None
         self._log = logger("doors")
+        self.is_under_way = False  # the thread has a commit, behind which `take_in` is called
         self.pending = 0
         self.pending_bytes = 0
         self.error = ""  # the last commit's error code; empty while all is well
@@ -249,13 +250,16 @@ class GroupCommit:
         assert self._loop is not None
         self._running = None
         self._busy_since_ms = 0.0
+        self.is_under_way = False
+        # What has been read already shall share the commit too, and what the loop reads next: a commit costs as much
+        # as several calls.
+        took_in = self._take_in()
         if not self._full:
             batch = self._open
             if not batch.answers:
                 self._is_busy = False
                 return
-            # What has been read already shall share the commit too: a commit costs as much as several calls.
-            if self._has_more() and self._clock.monotonic_ms() - batch.waits_since_ms < GATHER_MS:
+            if took_in and self._clock.monotonic_ms() - batch.waits_since_ms < GATHER_MS:
                 self._loop.call_soon(self._begin)
                 return
             self._close_batch()
@@ -265,6 +269,7 @@ class GroupCommit:
     def _give(self, batch: Batch | None, job: Callable[[], None]) -> None:
         self._running = batch
         self._busy_since_ms = self._clock.monotonic_ms()
+        self.is_under_way = True
         self._jobs.put(job)
 
     def _close_batch(self) -> None:

@@ -133,7 +133,7 @@ class Door:
         self._last_commits = 0.0
         time = DoorTime(clock, number, journal.last_ms + 1)
         self.answers = Answers(self.settings.retry_after_s, clock.now_ms() / 1000)
-        self.commit = GroupCommit(journal, time, clock, stats, self.settings, has_more=lambda: not self.inbox.is_empty)
+        self.commit = GroupCommit(journal, time, clock, stats, self.settings, take_in=self._take_in)
         self._refusals = RefusalLog(refusals_file, self.settings.refusals_max, clock, self._is_secret)
         self._touches = Touches(
             time=time,
@@ -204,7 +204,7 @@ class Door:
             for name in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(name, self._stopping.set)
         self.commit.start(loop)
-        self.inbox.start(loop, self._routes.take_at_once)
+        self.inbox.start(loop, self._routes.take_at_once, holds=lambda: self.commit.is_under_way)
         self._refusals.start()
         await self._look_for_catalog()
         await self._look_around()
@@ -324,6 +324,12 @@ class Door:
                 act()
             except Exception:
                 self._survive("timer_failed")
+
+    def _take_in(self) -> bool:
+        was_empty = self.inbox.is_empty
+        if not was_empty:
+            self.inbox.empty()
+        return not was_empty
 
     # --- on time -------------------------------------------------------------------------------------
 

@@ -1,11 +1,15 @@
 """What all connections have read in one turn of the loop, taken in together before the commit of that turn begins.
 
+While a commit is with the disk, what is read waits for its end, or until enough of it has come together: it could not
+become durable any sooner, and requests that are handled a few at a time cost twice as much each.
+
 Between two reads lie system calls, after which the interpreter finds its caches cold; requests that are handled one
 after the other cost less, and so do the steps of one kind: all heads are looked at, and then all requests handled.
-Measured: docs/decisions/0015-known-heads.md, 0028-a-click-in-few-steps.md, 0037-a-turn-at-once.md.
+Measured: docs/decisions/0015-known-heads.md, 0028-a-click-in-few-steps.md, 0037-a-turn-at-once.md,
+0042-what-waits-for-a-commit-waits-together.md.
 
 Owns: the pieces of the turn, in the order in which they came. Reads and writes nothing else. Never holds more than
-small pieces, and none beyond the turn. Of each connection all is handled in its order.
+small pieces, and none for longer than `HOLD_MAX_MS`. Of each connection all is handled in its order.
 """
 
 import asyncio
@@ -15,6 +19,8 @@ from typing import Any, Protocol, TypeAlias
 from waypost.telemetry.log import logger
 
 PIECE_BYTES_MAX = 4096  # a larger piece is not kept waiting: all is taken in at once
+HELD_MAX = 32  # pieces that wait for a commit's end; more are taken in while the disk works
+HOLD_MAX_MS = 3.0  # … and how long: a disk that hangs holds up nobody who asks for nothing of it
 
 
 Head: TypeAlias = tuple[bytes, dict[bytes, bytes], bool]
@@ -46,18 +52,26 @@ from the first that it does not take. What it raises, it raises before it has ta
 class Inbox:
     """`put` is called for each read, `empty` at the end of the turn and before anything that ends a connection."""
 
-    __slots__ = ("_log", "_loop", "_pieces", "_take_at_once")
+    __slots__ = ("_holds", "_log", "_loop", "_pieces", "_take_at_once", "_timer")
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._take_at_once: TakeAtOnce = _nothing
+        self._holds: Callable[[], bool] = _never
+        self._timer: asyncio.TimerHandle | None = None  # while pieces are held
         self._pieces: list[tuple[Taker, bytes]] = []
         self._log = logger("doors")
 
-    def start(self, loop: asyncio.AbstractEventLoop, take_at_once: TakeAtOnce | None = None) -> None:
-        """Names the loop whose turns these are."""
+    def start(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        take_at_once: TakeAtOnce | None = None,
+        holds: Callable[[], bool] | None = None,
+    ) -> None:
+        """Names the loop whose turns these are. `holds` says whether a commit is under way, whose end empties this."""
         self._loop = loop
         self._take_at_once = take_at_once or _nothing
+        self._holds = holds or _never
 
     @property
     def is_empty(self) -> bool:
@@ -72,10 +86,23 @@ class Inbox:
             self.empty()
         elif len(pieces) == 1:
             assert self._loop is not None
+            if self._holds():
+                self._timer = self._loop.call_later(HOLD_MAX_MS / 1000, self.empty)
+            else:
+                self._loop.call_soon(self.empty)
+        elif len(pieces) == HELD_MAX and self._timer is not None:
+            assert self._loop is not None
+            self._release()
             self._loop.call_soon(self.empty)
+
+    def _release(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def empty(self) -> None:
         """Hands on all pieces."""
+        self._release()
         taken, self._pieces = self._pieces, []
         pieces: list[Piece] = [(taker, data, taker.look(data)) for taker, data in taken]
         try:
@@ -88,6 +115,10 @@ class Inbox:
             except Exception:  # a mistake of ours: costs this connection, not the others
                 self._log.exception("take_failed")
                 taker.abort()
+
+
+def _never() -> bool:
+    return False
 
 
 def _nothing(pieces: list[Piece]) -> list[Piece]:
