@@ -136,10 +136,12 @@ def serve(folder: Path, port: int) -> None:
     import socket
 
     from waypost import assembly
+    from waypost.runtime.large_pages import LargePages
 
     role = assembly.open_role(folder / "data", "door-0")
     door = assembly.build_door(role, 0, [socket.create_server(("127.0.0.1", port), backlog=4096)])
-    door.run()
+    with LargePages(role.stats, role.settings.supervisor.large_pages_ms):
+        door.run()
     (folder / "stats.json").write_text(json.dumps(role.stats.values), "utf-8")
 
 

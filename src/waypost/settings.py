@@ -147,6 +147,7 @@ class SupervisorSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True
     catalog_watch_ms: int
     status_ms: int
     log_bytes_max: int
+    large_pages_ms: int
 
 
 class ConsoleSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

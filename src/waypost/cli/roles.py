@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from socket import socket
 
     from waypost.assembly import Role
-    from waypost.runtime.process import Publisher
 
 Slot = Annotated[int, typer.Option("--slot", min=0, help="Its number; no two of a data folder may share it.")]
 Fd = Annotated[int | None, typer.Option("--fd", hidden=True, help="A listening socket left open by the parent.")]
@@ -165,12 +164,16 @@ def _role(name: str, data: Path, catalog: Path | None) -> "Iterator[Role]":
         yield role
 
 
-def _publishing(role: "Role") -> "Publisher":
+@contextmanager
+def _publishing(role: "Role") -> Iterator[None]:
     """Publishes counters from when the role is built, and has the process ready for its loop."""
+    from waypost.runtime.large_pages import LargePages
     from waypost.runtime.process import Publisher, collect_rarely
 
     collect_rarely()
-    return Publisher(role.stats, role.clock, role.settings.supervisor.status_ms)
+    settings = role.settings.supervisor
+    with Publisher(role.stats, role.clock, settings.status_ms), LargePages(role.stats, settings.large_pages_ms):
+        yield
 
 
 def _stop(role: "Role") -> Callable[[], bool]:

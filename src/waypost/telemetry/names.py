@@ -53,6 +53,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("visitors_files_refused", "counter", "geo files that were not valid, and left aside"),
     Metric("visitors_agents_parsed", "gauge", "user agents parsed, because none of the remembered ones was the same"),
     Metric("visitors_addresses_looked_up", "gauge", "addresses looked up, for the same reason"),
+    # every role
+    Metric("process_large_bytes", "gauge", "bytes of the process's memory that lie in large pages, as far as it asked"),
     # journal
     Metric("journal_end", "gauge", "next position of this role's journal"),
     Metric("journal_bytes", "gauge", "bytes on disk of this role's journal"),

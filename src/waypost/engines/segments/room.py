@@ -61,7 +61,7 @@ class Room:
             self._thread = None
 
     def reach(self, offset: int, size: int, written: int) -> None:
-        """There is to be room for a record at an offset, and soon behind it; `written` is what the segment has grown by.
+        """Sees to room for a record at an offset, and soon behind it; `written` is what the segment has grown by.
 
         Where the disk has none, there is as much as there can be. Raises OSError for any other failure, of this call or
         of the thread since the last one.
