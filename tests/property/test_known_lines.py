@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from support.parsed import Recorder, Wire
 from waypost.doors import known_lines
+from waypost.doors.known_heads import SHAPES_MAX, KnownHeads
+from waypost.doors.known_lines import MARKERS_MAX
 
 NAMES = [
     *(name for name in sorted(known_lines.WANTED)),
@@ -62,6 +64,79 @@ def _run(parts: list[bytes], *, knows: bool) -> tuple[object, ...]:
 @example([b"GET /c/x HTTP/1.1\r\n\r\n"] * 2)
 def test_known_lines_change_nothing(parts: list[bytes]) -> None:
     assert _run(list(parts), knows=True) == _run(list(parts), knows=False)
+
+
+OWN = [b"X-Forwarded-For", b"x-forwarded-for", b"Referer", b"Forwarded", b"X-Real-IP", b"Waypost-Token", b"X-Also"]
+frames = st.lists(
+    st.sampled_from([b"Host: d", b"User-Agent: x", b"Accept: */*", b"X-Other: 1", *(name + b":" for name in OWN)]),
+    min_size=1,
+    max_size=5,
+).filter(lambda found: b"Host: d" in found)
+values = st.sampled_from([b" 198.51.100.7", b"198.51.100.8", b" 198.51.100.9 \t", *VALUES]) | st.binary(max_size=4)
+
+
+@pytest.mark.slow
+@settings(max_examples=400)
+@given(
+    st.lists(frames, min_size=1, max_size=2), st.lists(st.lists(values, min_size=5, max_size=5), min_size=2, max_size=6)
+)
+@example([[b"Host: d", b"Referer:"]], [[b" http://a/"] * 5, [b""] * 5, [b" "] * 5, [b" http://b/"] * 5])
+@example([[b"Host: d", b"Referer:", b"Referer:"]], [[b" http://a/"] * 5] * 3)
+@example([[b"Host: d", b"Referer:"]], [[b" a"] * 5, [b" b\r\nX-Forwarded-For: 198.51.100.7"] * 5, [b" c\nd"] * 5])
+@example([[b"Host: d", b"X-Forwarded-For:", b"x-forwarded-for:"]], [[b" 198.51.100.7"] * 5] * 3)
+@example([[b"Host: d", b"Waypost-Token:"], [b"Host: d"]], [[b" one"] * 5, [b" two"] * 5])
+def test_heads_of_one_shape_are_each_read_as_they_stand(shapes: list[list[bytes]], own: list[list[bytes]]) -> None:
+    parts = []
+    for chosen in own:
+        for shape in shapes:
+            lines = [line + value if line.endswith(b":") else line for line, value in zip(shape, chosen, strict=False)]
+            parts.append(b"GET /c/x HTTP/1.1\r\n" + b"\r\n".join(lines) + b"\r\n\r\n")
+    assert _run(parts, knows=True) == _run(parts, knows=False)
+
+
+def test_a_visitors_head_is_looked_up_whole_once_one_of_its_shape_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = KnownHeads(2048)
+    request = b"GET /c/x?n=%d HTTP/1.1\r\nHost: d\r\nX-Forwarded-For: 198.51.100.%d\r\nReferer: http://%d/\r\n\r\n"
+    for nth in range(2):  # the first time the lines are met, the second time the shape is kept
+        assert known.find(request % (nth, nth, nth)) is not None
+    monkeypatch.setattr(known, "_read", None)
+    assert known.find(request % (7, 7, 7)) == (
+        b"/c/x?n=7", {b"host": b"d", b"x-forwarded-for": b"198.51.100.7", b"referer": b"http://7/"}, False
+    )  # fmt: skip
+    assert not any(b"198.51" in shape or b"http" in shape for shape in known._shapes)
+
+
+def test_requests_of_one_shape_that_are_looked_at_together_keep_their_own() -> None:
+    known = KnownHeads(2048)
+    request = b"GET /c/x HTTP/1.1\r\nHost: d\r\nX-Forwarded-For: 198.51.100.%d\r\n\r\n"
+    found = [known.find(request % nth) for nth in range(9)]
+    assert [one and one[1][b"x-forwarded-for"] for one in found] == [b"198.51.100.%d" % nth for nth in range(9)]
+
+
+def test_a_name_in_so_many_spellings_that_they_are_not_told_apart_is_part_of_no_shape() -> None:
+    known = KnownHeads(2048)
+    name = "Waypost-Token"
+    for nth in range(2, len(name)):
+        spelt = (name[:nth].upper() + name[nth:]).encode()
+        for turn in range(3):
+            found = known.find(b"GET /c/x HTTP/1.1\r\nHost: d\r\n%b: s3cret%d\r\n\r\n" % (spelt, turn))
+            assert found is not None and found[1][b"waypost-token"] == b"s3cret%d" % turn
+    assert len(known._markers) == MARKERS_MAX
+    assert 0 < len(known._shapes) <= MARKERS_MAX and not known._heads
+    assert not any(b"s3cret" in shape or b"s3cret" in repr(kept).encode() for shape, kept in known._shapes.items())
+
+
+def test_a_secret_is_part_of_no_shape_and_shapes_are_bounded() -> None:
+    known = KnownHeads(2048)
+    request = b"GET /c/x HTTP/1.1\r\nHost: d\r\nUser-Agent: %d\r\nWaypost-Token: s3cret%d\r\n\r\n"
+    for nth in range(SHAPES_MAX + 50):
+        for _ in range(2):
+            found = known.find(request % (nth, nth))
+            assert found is not None and found[1][b"waypost-token"] == b"s3cret%d" % nth and found[2]
+    assert 0 < len(known._shapes) <= SHAPES_MAX
+    assert not any(b"s3cret" in shape or b"s3cret" in repr(kept).encode() for shape, kept in known._shapes.items())
+    known.forget(frozenset())
+    assert not known._shapes and not known._markers
 
 
 def test_a_visitors_head_passes_by_the_parser_whoever_it_is() -> None:

@@ -2,17 +2,19 @@
 
 A caller's system sends the same header lines with each call. What the parser makes of a request depends on the target
 only in that the target must be sound; so a request whose rest is known, and whose target has nothing but plain
-characters, needs no parser. Where the rest is not known, its lines may be (`known_lines.py`): so it is with visitors,
-no two of whom send the same head. Everything else goes through the parser. Measured:
-docs/decisions/0015-known-heads.md, and 0028 for lines.
+characters, needs no parser. Visitors' heads differ in a few lines that are their own (the address behind a proxy, a
+referrer): without these they are known too, as shapes. Where the shape is not known, its lines may be
+(`known_lines.py`). Everything else goes through the parser. Measured: docs/decisions/0015-known-heads.md, 0028 for
+lines, 0041 for shapes.
 
 Owns: the memo, which is the door's and bounded. Reads and writes nothing else. Never holds a request with a body, nor
-one behind which the connection is closed.
+one behind which the connection is closed, nor what is one visitor's own.
 """
 
-from waypost.doors.known_lines import ASKING, KnownLines
+from waypost.doors.known_lines import ASKING, SHARED, TEXT, KnownLines
 
 HEADS_MAX = 512
+SHAPES_MAX = 4096
 REQUEST_BYTES_MAX = 2048  # a longer request is parsed
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 PLAIN = _LETTERS + b"/?&=%.-_~+:,;@!$'()*|{}[]"  # what a target may consist of; other bytes are the parser's to judge
@@ -23,13 +25,14 @@ _VERSION = b"HTTP/1.1\r\n"
 class KnownHeads:
     """`find` is on the hottest way of a door; `keep` is called once a head."""
 
-    __slots__ = ("_found", "_heads", "_is_open", "_lines", "_read", "_request_bytes_max")
+    __slots__ = ("_found", "_heads", "_is_open", "_lines", "_markers", "_read", "_request_bytes_max", "_shapes")
 
     def __init__(self, url_bytes_max: int, headers_bytes_max: int = REQUEST_BYTES_MAX) -> None:
         self._heads: dict[bytes, tuple[dict[bytes, bytes], bool]] = {}
         self._found = self._heads.get
+        self._shapes: dict[bytes, tuple[dict[bytes, bytes], bool]] = {}  # without what is one visitor's own
         self._lines = KnownLines()
-        self._read = self._lines.read
+        self._read, self._markers = self._lines.read, self._lines.markers
         self._request_bytes_max = min(REQUEST_BYTES_MAX, url_bytes_max, headers_bytes_max)
         self._is_open = True
 
@@ -44,15 +47,38 @@ class KnownHeads:
         if method != b"GET" or target[:1] != b"/" or not target.translate(_PLAIN).isalpha():
             return None
         found = self._found(rest)
-        if found is None:
-            read = self._read(rest)
-            if read is None:
-                return None
-            headers, are_known = read
-            if are_known:
-                self._remember(rest, headers)
-            return target, headers, not ASKING.isdisjoint(headers)
-        return target, found[0], found[1]
+        if found is not None:
+            return target, found[0], found[1]
+        shape, own = self._cut(rest)
+        found = self._shapes.get(shape) if own else None
+        if found is not None:
+            headers = found[0].copy()
+            for name, value in own:
+                if not value.translate(TEXT).isalpha() or not (value := value.strip()):
+                    return None
+                headers[name] = value
+            return target, headers, found[1]
+        read = self._read(rest)
+        if read is None:
+            return None
+        headers, are_known = read
+        if are_known:
+            self._remember_shape(rest, headers)
+        return target, headers, not ASKING.isdisjoint(headers)
+
+    def _cut(self, rest: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+        """What is left of a head without the values that are one visitor's own, and these."""
+        own = []
+        for marker, name in self._markers:
+            begin = rest.find(marker)
+            if begin >= 0:
+                begin += len(marker)
+                end = rest.find(b"\r\n", begin)
+                if end < 0:
+                    return rest, []
+                own.append((name, rest[begin:end]))
+                rest = rest[:begin] + rest[end:]
+        return rest, own
 
     def keep(self, data: bytes, headers: dict[bytes, bytes]) -> None:
         """`data` was exactly one GET without a body, and its connection stays open behind it."""
@@ -68,9 +94,24 @@ class KnownHeads:
             self._heads.clear()
         self._heads[rest] = headers, not ASKING.isdisjoint(headers)
 
+    def _remember_shape(self, rest: bytes, headers: dict[bytes, bytes]) -> None:
+        """Of a head that `read` has read, so that none of its names comes twice."""
+        shape, own = self._cut(rest)
+        names = {name for name, _ in own}
+        if any(name not in SHARED and name not in names for name in headers):
+            return  # a line of somebody's own that was not cut out
+        if not own:
+            self._remember(rest, headers)
+            return
+        if len(self._shapes) >= SHAPES_MAX:
+            self._shapes.clear()
+        shared = {name: value for name, value in headers.items() if name not in names}
+        self._shapes[shape] = shared, not ASKING.isdisjoint(headers)
+
     def forget(self, also: frozenset[bytes]) -> None:
         """Forgets all: these headers are wanted from now on beside those that always are."""
         self._heads.clear()
+        self._shapes.clear()
         self._lines.forget(also)
 
     def close(self) -> None:
@@ -78,4 +119,5 @@ class KnownHeads:
         self._is_open = False
         self._request_bytes_max = -1
         self._heads.clear()
+        self._shapes.clear()
         self._lines.forget(frozenset())

@@ -14,7 +14,8 @@ from waypost.doors.proxies import HEADERS as PROXY_HEADERS
 LINES_MAX = 8192
 LINE_BYTES_MAX = 512  # a longer line is read each time
 NAMES_MAX = 1024
-_SHARED = frozenset(  # wanted, and the same for many requests
+MARKERS_MAX = 6
+SHARED = frozenset(  # wanted, and the same for many requests
     (
         b"user-agent",
         b"host",
@@ -27,7 +28,7 @@ _SHARED = frozenset(  # wanted, and the same for many requests
         b"x-moz",
     )
 )
-WANTED = _SHARED | frozenset(
+WANTED = SHARED | frozenset(
     (
         b"referer",
         b"expect",
@@ -88,26 +89,28 @@ HOST_CHARS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._
 _CONNECTION, _STAYS = b"connection", b"keep-alive"  # what HTTP/1.1 does anyway
 _TOKEN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"  # further ones are the parser's to judge
 # What a value may consist of, as letters: then one question to all of it tells whether it does.
-_TEXT = bytes(0x61 if byte == 9 or 32 <= byte < 127 or byte > 127 else 0 for byte in range(256))
+TEXT = bytes(0x61 if byte == 9 or 32 <= byte < 127 or byte > 127 else 0 for byte in range(256))
 _UNWANTED = (b"", b"")
 
 
 class KnownLines:
     """`read` is on the hottest way of a door."""
 
-    __slots__ = ("_also", "_lines", "_names", "_own")
+    __slots__ = ("_also", "_lines", "_names", "_own", "markers")
 
     def __init__(self) -> None:
         self._also: frozenset[bytes] = frozenset()
         self._lines: dict[bytes, tuple[bytes, bytes]] = {}  # name and value; both empty where nobody wants it
         self._names: dict[bytes, tuple[bytes, bool]] = {}  # as it is written: in lower case if wanted; is it shared
         self._own: dict[bytes, bytes] = {}  # of these the names of what is wanted, and one visitor's own
+        self.markers: list[tuple[bytes, bytes]] = []  # how lines of the first of those begin, and their names
 
     def forget(self, also: frozenset[bytes]) -> None:
         """Forgets all; `also` are wanted from now on beside those that always are."""
         self._lines.clear()
         self._names.clear()
         self._own.clear()
+        self.markers.clear()
         self._also = also
 
     def are_fit(self, rest: bytes) -> bool:
@@ -117,7 +120,7 @@ class KnownLines:
 
     def read(self, rest: bytes) -> tuple[dict[bytes, bytes], bool] | None:
         """The wanted headers of a request, `rest` of which begins behind the target, and whether all of its lines were
-        known; None if the parser must be asked, be it that it is not one whole request."""
+        known but for one visitor's own; None if the parser must be asked, be it that it is not one whole request."""
         lines = rest.split(b"\r\n")
         if len(lines) < 3 or lines[0] != b"HTTP/1.1" or lines[-1] or lines[-2]:
             return None
@@ -130,11 +133,11 @@ class KnownLines:
             if found is not None:
                 name, value = found
             else:
-                are_known = False
                 written, _, value = line.partition(b":")
-                if written in own and value.translate(_TEXT).isalpha() and (value := value.strip()):
+                if written in own and value.translate(TEXT).isalpha() and (value := value.strip()):
                     name = own[written]
                 elif (found := self._read_line(line)) is not None:
+                    are_known = False
                     name, value = found
                 else:
                     return None
@@ -149,7 +152,7 @@ class KnownLines:
         name, _, value = line.partition(b":")
         known = self._names.get(name) or self._know_name(name)
         value = value.strip(b" \t")
-        if known is None or not value.translate(_TEXT).isalpha():
+        if known is None or not value.translate(TEXT).isalpha():
             return None
         wanted, is_shared = known
         if wanted == _CONNECTION and value.lower() != _STAYS:
@@ -171,8 +174,11 @@ class KnownLines:
             self._names.clear()
             self._own.clear()
         is_wanted = lower in WANTED or lower in self._also
-        is_shared = lower in (_SHARED if is_wanted else _PUBLIC)
+        is_shared = lower in (SHARED if is_wanted else _PUBLIC)
         known = self._names[name] = (lower if is_wanted else b"", is_shared)
         if is_wanted and not is_shared:
             self._own[name] = lower
+            marker = b"\r\n%b:" % name, lower
+            if len(self.markers) < MARKERS_MAX and marker not in self.markers:
+                self.markers.append(marker)
         return known
