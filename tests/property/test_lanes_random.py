@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from support.courier_world import World
@@ -176,7 +176,11 @@ class Play:
     def end(self) -> None:
         """All is well from now on: everything must go out."""
         self.put()
-        while self.is_failing or not self.courier._started or self.courier._batch is not None:
+        vars(self.courier._lanes).pop("apply", None)  # a failure that no commit has met yet
+        self.is_failing = False
+        for _ in range(6_000):
+            if self.courier._started and self.courier._batch is None:
+                break
             self.world.clock.advance(1000)
             self.courier.step()
         for lane in self.moods:
@@ -205,6 +209,7 @@ class Play:
 
 
 @given(st.integers(0, 1 << 48))
+@example(140)  # its last failure is met by no commit
 @settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_happens(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     play = Play(tmp_path_factory.mktemp("lanes"), seed)
