@@ -210,6 +210,11 @@ class Play:
 
 @given(st.integers(0, 1 << 48))
 @example(140)  # its last failure is met by no commit
+@example(
+    179280232152809
+)  # a kill after a commit that failed at first: a rate knew only of when its intents were picked
+@example(242739831895361)  # the same
+@example(16309)  # what a draining lane kept from being sent, and nothing else stood in it, was not uncounted
 @settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_happens(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     play = Play(tmp_path_factory.mktemp("lanes"), seed)

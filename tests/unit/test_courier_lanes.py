@@ -1,6 +1,6 @@
 """Lanes that are held back or stand behind others: real lanes in SQLite, everything around them in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from support.rates import most_within
 from support.sender import FakeSender, answered
 from waypost.catalog.model import Delivery, Rate, Schedule
 from waypost.courier.courier import Courier
+from waypost.errors import WaypostError
 from waypost.model.frames import PostbackOut
 from waypost.ports.lanes import LaneBatch, LaneControl, LaneState
 from waypost.ports.sender import SendRequest
@@ -87,6 +88,16 @@ def test_a_draining_lane_sends_what_stood_in_it_and_keeps_the_rest(world: World)
     settle(courier)
     assert sorted({request.token for request in sender.sent}) == list(range(80))
     assert world.depth() == (0, 0, 0)
+
+
+def test_what_a_draining_lane_does_not_send_takes_no_memory(world: World) -> None:
+    courier, sender = world.courier()
+    settle(courier)
+    courier._schedule.set_control(LaneControl(1, LaneState.DRAINING, until_seq=0))
+    world.put(40)
+    settle(courier)
+    assert sender.sent == []
+    assert (courier._schedule.items, courier._schedule.lanes[1].in_memory) == (0, 0)
 
 
 def test_what_others_changed_in_the_store_is_read_again(tmp_path: Path) -> None:
@@ -193,6 +204,70 @@ def test_a_limit_for_a_day_survives_kills_exactly(world: World) -> None:
     courier, sender = world.courier()
     settle(courier)
     assert len(sender.sent) == 50
+
+
+def test_a_rate_holds_where_commits_failed_before_a_kill(world: World) -> None:
+    world.deliveries[1] = Delivery(rates=(Rate(1, 1000, 1),))
+    world.put(5)
+    times: list[int] = []
+    for _ in range(3):
+        sender = Timed(world)
+        courier, _ = world.courier(sender)
+        lanes, apply = courier._lanes, courier._lanes.apply
+
+        def broken(batch: LaneBatch, apply: Callable[[LaneBatch], None] = apply) -> None:
+            if batch.intents:
+                raise WaypostError("data_unwritable", "disk full")
+            apply(batch)
+
+        world.clock.advance(500)
+        courier.step()  # only the first of these couriers has anything free
+        world.clock.advance(1000)
+        lanes.apply = broken  # type: ignore[method-assign]
+        for _ in range(9):
+            courier.step()  # … 100 ms each
+        lanes.apply = apply  # type: ignore[method-assign]
+        courier.step()
+        times += [ms for ms, _ in sender.times]
+    assert len(times) == 4
+    assert most_within(times, 1000) == 1
+
+
+def test_a_commit_that_fails_for_long_does_not_use_a_limit_up(world: World) -> None:
+    world.deliveries[1] = Delivery(rates=(Rate(8, 86_400_000, 8),))
+    world.put(3)
+    courier, sender = world.courier()
+    lanes, apply = courier._lanes, courier._lanes.apply
+
+    def broken(batch: LaneBatch) -> None:
+        raise WaypostError("data_unwritable", "disk full")
+
+    lanes.apply = broken  # type: ignore[method-assign]
+    for _ in range(50):
+        courier.step()
+    lanes.apply = apply  # type: ignore[method-assign]
+    world.put(10)
+    settle(courier)
+    assert len(sender.sent) == 8
+
+
+def test_a_rate_holds_behind_a_commit_that_took_long(world: World) -> None:
+    world.deliveries[1] = Delivery(rates=(Rate(1, 1000, 1),))
+    world.put(4)
+    sender = Timed(world)
+    courier, _ = world.courier(sender)
+    lanes, apply = courier._lanes, courier._lanes.apply
+
+    def slow(batch: LaneBatch) -> None:
+        apply(batch)
+        if batch.intents:
+            world.clock.advance(2500)
+            lanes.apply = apply  # type: ignore[method-assign]
+
+    lanes.apply = slow  # type: ignore[method-assign]
+    run(world, courier, 8000)
+    assert len(sender.times) == 4
+    assert most_within([ms for ms, _ in sender.times], 1000) == 1
 
 
 def test_a_partner_that_fails_is_left_alone_and_tried_by_one_request_at_a_time(tmp_path: Path) -> None:

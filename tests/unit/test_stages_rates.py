@@ -87,6 +87,26 @@ def test_a_clock_that_is_set_back_frees_nothing_and_stops_nothing() -> None:
     assert taken(rates, back + HOUR) == 10
 
 
+def test_what_is_begun_late_counts_once_and_from_then_on() -> None:
+    rates = Rates([Rate(10, SECOND, 10), Rate(14, MINUTE, 14)])
+    taken(rates, NOW, 3)
+    taken(rates, NOW + 5, 4)
+    rates.encoded()
+    rates.late(NOW + 900, 4)
+    assert rates.is_changed
+    rates = Rates([Rate(10, SECOND, 10), Rate(14, MINUTE, 14)], rates.encoded())
+    assert taken(rates, NOW + 1100) == 6
+    assert taken(rates, NOW + 1900) == 1  # … and not four less: the minute's limit is used up
+    assert rates.free_ms(NOW + 1900) == NOW + 900 + MINUTE  # within a 64th of a span all count as of the last
+
+
+def test_the_pace_goes_on_from_what_was_begun_late() -> None:
+    rates = Rates([Rate(10, SECOND, 2)])
+    assert taken(rates, NOW) == 2
+    rates.late(NOW + 5000, 2)
+    assert rates.free_ms(NOW + 5000) == NOW + 5100
+
+
 @pytest.mark.parametrize("state", [b"", b"\xc1", b"\x92\x01\x90", b"nonsense"])
 def test_a_state_that_cannot_be_read_counts_as_nothing(state: bytes) -> None:
     assert taken(Rates([Rate(5, SECOND, 5)], state), NOW) == 5
@@ -113,6 +133,9 @@ def test_no_limit_is_exceeded_in_any_span_over_kills(rules: list[Rate], seed: in
     for _ in range(300):
         now_ms += dice.choice((0, 1, 7, 300, 1100, 20_000, 2_000_000))
         count = taken(rates, now_ms, dice.randrange(1, 9))
+        while count and dice.random() < 0.2:  # they go out only later
+            now_ms += dice.choice((1, 300, 20_000))
+            rates.late(now_ms, count)
         times += [now_ms] * count
         if dice.random() < 0.2:
             rates = Rates(rules, rates.encoded())

@@ -42,6 +42,7 @@ _CATALOG_POLL_MS = 200
 _TRIM_MS = 5000
 _TICK_MS = 150
 _WRITE_AGAIN_MS = 100  # pause before a commit that failed is tried again
+_LATE_MS = 50  # a commit that took longer counts against rates when it ends
 _LANES_SHOWN_MAX = 200
 _LOOK_AHEAD = 64  # postbacks taken in a cycle beyond what there is room for, to find other lanes
 # Names of their own: to find an enum's member takes long, and this is done for each send.
@@ -375,6 +376,10 @@ class Courier:
     def _commit(self) -> int:
         """Commits the planned batch, then starts what it holds the intents of; answers how many attempts began."""
         assert self._batch is not None
+        if self._is_held and self._picked:  # its intents go out later than planned, and a kill must not forget it
+            self._schedule.late(self._picked, self._clock.now_ms())
+            limited = self._schedule.buckets(lane for lane, _ in self._picked)
+            self._batch.buckets = {**self._batch.buckets, **limited}
         self._lanes.apply(self._batch)
         self._outcome_position = max(self._outcome_position, self._batch.outcomes_end)
         self._batch = None
@@ -402,7 +407,7 @@ class Courier:
             self._schedule.later(waiting, due_ms, rank)
         picked, self._picked = self._picked, []
         if picked:
-            if self._is_held:
+            if now_ms - self._picked_ms > _LATE_MS:
                 self._schedule.late(picked, now_ms)
             self._begin(picked, self._picked_ms)
         return len(picked)

@@ -13,7 +13,7 @@ oldest is old enough; then they stand in the lane as one. Those that are tried a
 due with them. A postback with a delay is a retry that has not been tried yet.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 
@@ -237,7 +237,7 @@ class Schedule:
                 passed.append(lane)
                 continue
             elif lane.is_plain or self._may_begin(lane, now_ms):
-                item = lane.next() if lane.is_plain else lane.next_drained()
+                item = lane.next() if lane.is_plain else self._next_drained(lane)
                 if item is not None:
                     lane.in_flight += 1
                     count = len(item.items) if type(item) is Bundle else 1
@@ -297,10 +297,10 @@ class Schedule:
         return found
 
     def late(self, picked: Iterable[tuple[Lane, Waiting | Bundle]], now_ms: int) -> None:
-        """What was picked goes out only now: it counts against rate limits of now as well."""
-        for lane, _ in picked:
+        """What was picked last goes out only now: it counts against rate limits from now on."""
+        for lane, count in Counter(lane for lane, _ in picked).items():
             if lane.restraint.rates is not None:
-                lane.restraint.rates.take(now_ms)
+                lane.restraint.rates.late(now_ms, count)
 
     def forget_idle(self) -> None:
         """Drops lanes that hold nothing and did nothing lately."""
@@ -351,6 +351,12 @@ class Schedule:
                 heappush(self._wakes, (until_ms, lane.number))
         return False
 
+    def _next_drained(self, lane: Lane) -> Waiting | Bundle | None:
+        """The item whose turn it is. What leaves memory on the way is uncounted, even where nothing is begun."""
+        item = lane.next_drained()
+        self.items, lane.dropped = self.items - lane.dropped, 0
+        return item
+
     def _begun(self, lane: Lane, item: Waiting | Bundle, now_ms: int) -> None:
         """What is not asked of lanes that are under way and have no limits."""
         if not lane.is_busy:
@@ -361,7 +367,6 @@ class Schedule:
         if not lane.is_plain:
             lane.restraint.begin(now_ms)
             lane.is_plain = lane.restraint.is_plain
-            self.items, lane.dropped = self.items - lane.dropped, 0
         if lane.heads:
             for one in item.items if isinstance(item, Bundle) else (item,):
                 key = one.post.key

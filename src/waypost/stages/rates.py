@@ -63,6 +63,22 @@ class _Limit:
         else:
             self.begun.append([now_ms, now_ms, 1])
 
+    def late(self, now_ms: int, count: int) -> None:
+        """The last so many of those taken are begun only now. The bucket then lacks what it would lack, had they been
+        taken now."""
+        left = count
+        while left and self.begun:
+            entry = self.begun[-1]
+            moved = min(left, entry[2])
+            entry[2] -= moved
+            left -= moved
+            if not entry[2]:
+                self.begun.pop()
+        self.sum -= count - left
+        self.full_ns -= count * self.cost_ns
+        for _ in range(count):
+            self.take(now_ms)
+
     def move(self, by_ms: int) -> None:
         self.full_ns += by_ms * _NS
         for entry in self.begun:
@@ -109,6 +125,14 @@ class Rates:
         self._see(now_ms)
         for limit in self._limits:
             limit.take(now_ms)
+        self.is_changed = True
+
+    def late(self, now_ms: int, count: int) -> None:
+        """The last so many of those taken are begun only now: they count from here on, and not from when they were
+        taken."""
+        self._see(now_ms)
+        for limit in self._limits:
+            limit.late(now_ms, count)
         self.is_changed = True
 
     def now_per_s(self, now_ms: int) -> float:
