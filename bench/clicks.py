@@ -3,9 +3,10 @@
 What it starts: a door process on core 0, built as `waypost door` builds it, on a catalog whose link has ten targets,
 each with targeting, over a geo file of a million networks; nginx with one worker on core 0, which answers 302. wrk on
 core 1 sends both the same requests by the same script: 120,000 pairs of user agent and address, no two the same, each
-address in `X-Forwarded-For`. One server at a time; rounds alternate, and the ratio is that of the medians. Beside the
-link with rules the same door serves one without, so that the rules' own cost is seen. Then clicks by rules come at half
-the door's best rate, whether they are answered or not (`open_loop.py`). Never judges: `run.py` does.
+address in `X-Forwarded-For`. Both servers live all the time and are loaded in turn for a second each, because a
+machine's speed moves from minute to minute; told are the round whose ratio is the median, and the ratios of all. Beside
+the link with rules the same door serves one without, so that the rules' own cost is seen. Then clicks by rules come at
+half the door's best rate, whether they are answered or not (`open_loop.py`). Never judges: `run.py` does.
 """
 
 import argparse
@@ -19,12 +20,14 @@ import tempfile
 from collections.abc import Iterator
 from itertools import cycle, product
 from pathlib import Path
+from typing import NamedTuple
 
 from door import LOAD_CORE, cpu_s, fdatasync_us, free_port, running
 from geo_file import write_geo_file
 from open_loop import paced
 
 PAIRS = 120_000
+OPEN_S = 4  # of each round at a constant rate
 RULES, PLAIN = "/c/ten-rules?sub1=fb-7&external_id=abc123", "/c/plain?sub1=fb-7&external_id=abc123"
 OFFERS = 10
 MODELS = ("SM-G991B", "SM-A515F", "Pixel 8", "Pixel 6a", "M2101K6G", "CPH2247", "moto g54", "SM-S918B")
@@ -178,8 +181,8 @@ def open_loop(
     found = []
     with running(command, port) as pid:
         load(port, folder / "rules.lua", 64, options.warm, pid)
-        for _ in range(options.rounds):
-            words = ["--paced", str(port), "--rate", str(rate), "--seconds", str(options.seconds)]
+        for _ in range(5):
+            words = ["--paced", str(port), "--rate", str(rate), "--seconds", str(OPEN_S)]
             paces = ["taskset", "-c", str(LOAD_CORE), sys.executable, __file__, *words]
             found.append(json.loads(subprocess.run(paces, capture_output=True, text=True, check=True).stdout))
     middle = sorted(found, key=lambda result: result["p99"])[len(found) // 2]
@@ -188,8 +191,16 @@ def open_loop(
     return {"what": "clicks: ten rules, open loop at half the best rate, p99", "figure": middle["p99"], "unit": "ms"}
 
 
-def load(port: int, script: Path, connections: int, seconds: int, pid: int) -> tuple[float, float, str]:
+class Loaded(NamedTuple):
     """Requests/s, CPU microseconds a request, median latency."""
+
+    rate: float
+    cpu_us: float
+    latency: str
+
+
+def load(port: int, script: Path, connections: int, seconds: int, pid: int) -> Loaded:
+    """One round of wrk."""
     before = cpu_s(pid)
     output = subprocess.run(
         [
@@ -205,7 +216,7 @@ def load(port: int, script: Path, connections: int, seconds: int, pid: int) -> t
         raise SystemExit(output)
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", output)[1])
     count = int(re.search(r"(\d+) requests in", output)[1])
-    return rate, spent * 1e6 / count, re.search(r"^\s+50%\s+(\S+)", output, re.MULTILINE)[1]
+    return Loaded(rate, spent * 1e6 / count, re.search(r"^\s+50%\s+(\S+)", output, re.MULTILINE)[1])
 
 
 def compare(folder: Path, options: argparse.Namespace) -> None:
@@ -218,29 +229,31 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
         "nginx": ["nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder)],
     }
     fsync_us = fdatasync_us(folder)
-    found: dict[tuple[str, int], list[tuple[float, float, str]]] = {}
-    for _ in range(options.rounds):
-        for server, scripts in (("door", ("rules", "plain")), ("nginx", ("rules",))):
-            with running(commands[server], ports[server]) as pid:
-                load(ports[server], folder / "rules.lua", 64, options.warm if server == "door" else 1, pid)
-                for name in scripts:
-                    for connections in options.connections:
-                        result = load(ports[server], folder / f"{name}.lua", connections, options.seconds, pid)
-                        found.setdefault((f"{server} {name}", connections), []).append(result)
+    found: dict[tuple[str, int], list[tuple[Loaded, Loaded]]] = {}  # of door and nginx, next to each other in time
+    with running(commands["door"], ports["door"]) as door, running(commands["nginx"], ports["nginx"]) as nginx:
+        load(ports["door"], folder / "rules.lua", 64, options.warm, door)
+        for nth, name, connections in product(range(options.rounds), ("rules", "plain"), options.connections):
+            script, seconds = folder / f"{name}.lua", options.seconds
+            pairs = [(ports["door"], door), (ports["nginx"], nginx)]
+            results = [load(port, script, connections, seconds, pid) for port, pid in pairs[:: -1 if nth % 2 else 1]]
+            ours, theirs = results[:: -1 if nth % 2 else 1]
+            found.setdefault((name, connections), []).append((ours, theirs))
     rows = []
-    for name, what in (("rules", "ten rules"), ("plain", "no rules")):
-        for connections in options.connections:
-            door, nginx = found[f"door {name}", connections], found["nginx rules", connections]
-            rates = [statistics.median(rate for rate, _, _ in results) for results in (door, nginx)]
-            costs = [statistics.median(cost for _, cost, _ in results) for results in (door, nginx)]
-            print(
-                f"{what:10}{connections:4} connections: door {rates[0]:8,.0f}/s  nginx {rates[1]:8,.0f}/s  "
-                f"ratio {rates[0] / rates[1]:.2f}  CPU a request {costs[0]:.1f} us against {costs[1]:.1f} us  "
-                f"median latency {door[0][2]} against {nginx[0][2]}"
-            )
-            row = {"what": f"clicks: {what}, {connections} connections", "figure": rates[0], "unit": "/s"}
-            rows.append(row | {"reference": rates[1], "against": "nginx return 302", "cpu_us": costs[0]})
-    best = max(rate for name, results in found.items() if name[0] == "door rules" for rate, _, _ in results)
+    for (name, connections), rounds in found.items():
+        what = {"rules": "ten rules", "plain": "no rules"}[name]
+        rounds.sort(key=lambda pair: pair[0].rate / pair[1].rate)
+        ours, theirs = rounds[len(rounds) // 2]
+        each = " ".join(f"{door.rate / nginx.rate:.2f}" for door, nginx in rounds)
+        by_cpu = statistics.median(nginx.cpu_us / door.cpu_us for door, nginx in rounds)
+        print(
+            f"{what:10}{connections:4} connections: door {ours.rate:8,.0f}/s  nginx {theirs.rate:8,.0f}/s  "
+            f"ratio {ours.rate / theirs.rate:.2f} ({each}), by CPU {by_cpu:.2f}  "
+            f"CPU a request {ours.cpu_us:.1f} us against {theirs.cpu_us:.1f} us  "
+            f"median latency {ours.latency} against {theirs.latency}"
+        )
+        row = {"what": f"clicks: {what}, {connections} connections", "figure": ours.rate, "unit": "/s"}
+        rows.append(row | {"reference": theirs.rate, "against": "nginx return 302", "cpu_us": ours.cpu_us})
+    best = max(ours.rate for (name, _), rounds in found.items() if name == "rules" for ours, _ in rounds)
     rows.append(open_loop(commands["door"], folder, ports["door"], best / 2, options))
     values = json.loads((folder / "stats.json").read_text())
     print(
@@ -254,9 +267,9 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("bench-data"), help="a folder on a real disk")
-    parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--seconds", type=int, default=1)
     parser.add_argument("--warm", type=int, default=12, help="seconds in which the door meets all visitors once")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--connections", type=int, nargs="*", default=[64, 256])
     parser.add_argument("--json", type=Path, help="write the figures here too (for bench/run.py)")
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
