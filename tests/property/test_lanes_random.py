@@ -156,6 +156,8 @@ class Play:
         elif what < 0.75:
             self.world.clock.advance(dice.choice((1, 5, 40, 300, 2500)))
         self.courier.step()
+        schedule = self.courier._schedule
+        assert schedule.items == sum(lane.in_memory for lane in schedule.lanes.values()), "counted wrong"
 
     def fail_once(self) -> None:
         """The lanes' next commit fails, after or before it was written."""
