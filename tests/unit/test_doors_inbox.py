@@ -70,9 +70,9 @@ class Held:
 def test_without_a_commit_under_way_all_is_handled_at_the_turns_end() -> None:
     held = Held()
     held.put(b"1", b"2")
-    assert held.taken == [] and not held.inbox.is_empty
+    assert held.taken == []
     held.loop.turn()
-    assert held.taken == [b"1", b"2"] and held.inbox.is_empty and held.loop.timers == []
+    assert held.taken == [b"1", b"2"] and not held.inbox.empty() and held.loop.timers == []
 
 
 def test_while_a_commit_is_under_way_what_is_read_waits_for_its_end() -> None:
@@ -83,7 +83,7 @@ def test_while_a_commit_is_under_way_what_is_read_waits_for_its_end() -> None:
     held.put(b"2")
     held.loop.turn()
     assert held.taken == [] and held.loop.waits() == 1
-    held.inbox.empty()  # the commit has ended
+    assert held.inbox.empty()  # the commit has ended
     assert held.taken == [b"1", b"2"] and held.loop.waits() == 0
     held.is_under_way = False
     held.put(b"3")
@@ -122,4 +122,4 @@ def test_a_large_piece_takes_all_before_it_along_at_once() -> None:
     held.put(b"1", large)
     assert held.taken == [b"1", large] and held.loop.waits() == 0
     held.put(b"2")
-    assert held.loop.waits() == 1 and held.inbox.is_empty is False
+    assert held.loop.waits() == 1 and held.inbox.empty() and held.taken[2:] == [b"2"]

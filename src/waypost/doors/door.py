@@ -133,7 +133,7 @@ class Door:
         self._last_commits = 0.0
         time = DoorTime(clock, number, journal.last_ms + 1)
         self.answers = Answers(self.settings.retry_after_s, clock.now_ms() / 1000)
-        self.commit = GroupCommit(journal, time, clock, stats, self.settings, take_in=self._take_in)
+        self.commit = GroupCommit(journal, time, clock, stats, self.settings, take_in=self.inbox.empty)
         self._refusals = RefusalLog(refusals_file, self.settings.refusals_max, clock, self._is_secret)
         self._touches = Touches(
             time=time,
@@ -324,12 +324,6 @@ class Door:
                 act()
             except Exception:
                 self._survive("timer_failed")
-
-    def _take_in(self) -> bool:
-        was_empty = self.inbox.is_empty
-        if not was_empty:
-            self.inbox.empty()
-        return not was_empty
 
     # --- on time -------------------------------------------------------------------------------------
 

@@ -73,11 +73,6 @@ class Inbox:
         self._take_at_once = take_at_once or _nothing
         self._holds = holds or _never
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether all that was read is handled."""
-        return not self._pieces
-
     def put(self, taker: Taker, data: bytes) -> None:
         """Takes a piece; a large one empties the inbox, so that its bound is small pieces."""
         pieces = self._pieces
@@ -100,10 +95,12 @@ class Inbox:
             self._timer.cancel()
             self._timer = None
 
-    def empty(self) -> None:
-        """Hands on all pieces."""
+    def empty(self) -> bool:
+        """Hands on all pieces; whether there were any."""
         self._release()
         taken, self._pieces = self._pieces, []
+        if not taken:
+            return False
         pieces: list[Piece] = [(taker, data, taker.look(data)) for taker, data in taken]
         try:
             pieces = self._take_at_once(pieces)
@@ -115,6 +112,7 @@ class Inbox:
             except Exception:  # a mistake of ours: costs this connection, not the others
                 self._log.exception("take_failed")
                 taker.abort()
+        return True
 
 
 def _never() -> bool:

@@ -12,6 +12,7 @@ fraction of a millisecond). Does nothing where the kernel (before 6.1) or the sy
 
 import ctypes
 import errno
+import mmap
 import sys
 import threading
 from collections.abc import Iterator
@@ -21,8 +22,8 @@ from waypost.telemetry.log import logger
 from waypost.telemetry.stats import Stats
 
 STRETCH = 2 << 20  # bytes of a large page
-_PAGE = 4096
-_PRESENT_MIN = 448  # of the 512 pages of a stretch: the others would be taken up too
+_PAGES = STRETCH // mmap.PAGESIZE  # small ones, of a stretch
+_PRESENT_MIN = _PAGES * 7 // 8  # the others would be taken up too
 _MADV_COLLAPSE = 25  # Linux madvise(2), since 6.1
 _PRESENT = bytes(byte >> 7 for byte in range(256))  # bit 63 of an entry: docs of Linux, admin-guide/mm/pagemap
 _PAUSE_S = 0.02  # between two stretches
@@ -96,6 +97,6 @@ def stretches(maps: str) -> Iterator[int]:
 def is_full(at: int) -> bool:
     """Whether nearly all pages of a stretch are in memory. Raises OSError."""
     with _PAGEMAP.open("rb", buffering=0) as pages:
-        pages.seek(at // _PAGE * 8)
-        entries = pages.read(STRETCH // _PAGE * 8)
+        pages.seek(at // mmap.PAGESIZE * 8)
+        entries = pages.read(_PAGES * 8)
     return entries[7::8].translate(_PRESENT).count(1) >= _PRESENT_MIN

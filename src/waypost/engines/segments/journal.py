@@ -25,7 +25,7 @@ from waypost.engines.segments.form import (
     segments,
 )
 from waypost.engines.segments.mark import Mark, MarkWriter
-from waypost.engines.segments.room import NO_ROOM, Room
+from waypost.engines.segments.room import DSYNC, NO_ROOM, Room
 from waypost.engines.segments.segment import Segment, behind
 from waypost.engines.segments.standing import Standing
 from waypost.errors import WaypostError
@@ -33,7 +33,6 @@ from waypost.model.wire import join_block
 from waypost.ports.clock import Clock
 from waypost.settings import JournalSettings
 
-_DSYNC = getattr(os, "O_DSYNC", 0) or os.O_SYNC
 _PAGE = 4096
 
 
@@ -184,7 +183,7 @@ class SegmentJournal:
         if file.exists():
             self._check_nothing_in(file)
         label = Label(self._end, self._last_ms, int.from_bytes(os.urandom(4), "little"))
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_TRUNC | _DSYNC, 0o600)
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_TRUNC | DSYNC, 0o600)
         try:
             write_through(descriptor, (encode_label(label),), 0)
             sync_path(self._folder)
@@ -216,7 +215,7 @@ class SegmentJournal:
             self._room.move(file, segment.size)
         finally:
             segment.close()
-        self._descriptor = os.open(file, os.O_RDWR | _DSYNC)
+        self._descriptor = os.open(file, os.O_RDWR | DSYNC)
         self._opened_ms = self._clock.now_ms()
 
     def _adopt(self) -> None:

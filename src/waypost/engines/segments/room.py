@@ -15,7 +15,7 @@ import threading
 from pathlib import Path
 from queue import SimpleQueue
 
-_DSYNC = getattr(os, "O_DSYNC", 0) or os.O_SYNC
+DSYNC = getattr(os, "O_DSYNC", 0) or os.O_SYNC  # each write is durable when it returns
 ROOM_MIN, ROOM_MAX = 16 * 1024, 256 * 1024  # bytes made ready at a time: as many as were written, within this
 _ZEROS = memoryview(bytes(ROOM_MAX))
 # Errors that say that nothing was written, and leave all that was durable before as it is.
@@ -90,7 +90,7 @@ class Room:
         try:
             if self._descriptor < 0:
                 assert self._file is not None
-                self._descriptor = os.open(self._file, os.O_WRONLY | _DSYNC)
+                self._descriptor = os.open(self._file, os.O_WRONLY | DSYNC)
             while wanted > 0:
                 made = os.pwrite(self._descriptor, _ZEROS[:wanted], self.until)
                 self.until, wanted = self.until + made, wanted - made
