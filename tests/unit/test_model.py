@@ -4,6 +4,7 @@ from decimal import Decimal
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,6 +47,64 @@ def test_a_click_id_says_what_was_put_into_it(parts: tuple[int, int, int, int, i
     text = CODEC.encode(*parts)
     assert len(text) == 23 and text[0] == "a" and set(text) <= set(ALPHABET) and looks_like_click_id(text)
     assert tuple(CODEC.decode(text) or ()) == parts
+
+
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [
+        ((0, 0, 0, 0, 0), "05S6pCJ01KRdPgp7QPTkX18"),
+        (((1 << 42) - 1, DOORS_MAX - 1, CLICK_SEQUENCE_MAX - 1, ROUTES_MAX - 1, 3), "05lYmWgWXh45MeKzKjpNwLQ"),
+        ((1_790_000_000_000, 3, 5, 77, 1), "025yCgox2E4kNvnrMJnVMob"),
+        ((1_790_000_000_000, 3, 6, 77, 2), "06PJmU8gGbduL9BamFOJ7Du"),
+        ((1_790_000_000_002, 1, 14257, 7, 0), "00b0q1Hrap4nC5PgKg9RFGI"),  # not to be read as `0b…` or `0x…`
+        ((1_790_000_000_008, 1, 14784, 7, 0), "0000xAaBFWrnR4lBXifHbIO"),
+    ],
+)
+def test_click_ids_that_are_out_in_the_world_stay(parts: tuple[int, int, int, int, int], text: str) -> None:
+    codec = ClickIdCodec(KeyRing({"0": b"0123456789abcdef"}))
+    assert codec.encode(*parts) == text and codec.decode(text) == parts
+
+
+def written_out(ring: KeyRing, parts: tuple[int, int, int, int, int]) -> str:
+    """A click id by its definition, digit by digit."""
+    ms, door, seq, route, flags = parts
+    block = 0
+    for part, bits in ((ms, 42), (door, 12), (seq, 14), (route, 26), (flags, 2), (int.from_bytes(b"WAYP"), 32)):
+        block = block << bits | part
+    cipher = Cipher(algorithms.AES(ring.keys[ring.current]), modes.ECB()).encryptor()
+    number, digits = int.from_bytes(cipher.update(block.to_bytes(16))), ""
+    for _ in range(22):
+        number, digit = divmod(number, 62)
+        digits = ALPHABET[digit] + digits
+    return ring.current + digits
+
+
+@given(st.sampled_from(ALPHABET), st.binary(min_size=16, max_size=16), st.lists(BITS, max_size=20))
+def test_many_click_ids_are_written_as_each_is_defined(
+    char: str, key: bytes, ids: list[tuple[int, int, int, int, int]]
+) -> None:
+    ring = KeyRing({char: key})
+    codec = ClickIdCodec(ring)
+    texts = codec.encode_many(ids)
+    assert texts == [written_out(ring, parts) for parts in ids]
+    assert codec.decode_many(texts) == ids
+
+
+@pytest.mark.parametrize("digits", ["0" * 22, "0" * 21 + "1", "0b" + "1" * 20, "0x" + "1" * 20, "0o" + "1" * 20])
+def test_small_numbers_are_forgeries_that_harm_no_neighbour(digits: str) -> None:
+    text, parts = CODEC.encode(1, 2, 3, 4, 1), (1, 2, 3, 4, 1)
+    assert looks_like_click_id("a" + digits)
+    assert CODEC.decode("a" + digits) is None
+    assert CODEC.decode_many(["a" + digits, text, "a" + digits]) == [None, parts, None]
+
+
+@pytest.mark.parametrize("sign", ["+", "-", "_", " ", "\n", "\0"])
+def test_a_number_that_is_written_otherwise_is_no_id(sign: str) -> None:
+    """What the reader of numbers would let pass: signs, spaces and underscores."""
+    text = CODEC.encode(1_790_000_000_000, 2, 3, 4, 0)
+    for at in range(len(text)):
+        for changed in (text[:at] + sign + text[at + 1 :], text[:at] + sign + text[at:], text + sign):
+            assert not looks_like_click_id(changed) and CODEC.decode(changed) is None
 
 
 @given(BITS, st.integers(1, 22), st.sampled_from(ALPHABET))

@@ -4,7 +4,8 @@ Owns: the click id's layout and cipher, and the text forms of the other ids. Rea
 (the key ring's file is an engine's). Never puts personal data into an id.
 
 Click id, 128 bits from the top: ms 42, door 12, sequence 14, route 26, flags 2, check 32; encrypted as one
-AES-128 block under a key of the ring; text is the key's character and 22 base62 digits of the block.
+AES-128 block under a key of the ring; text is the key's character and 22 base62 digits of the block. They are written
+and read by GMP, whose digits of base 62 are the same as ours (decision 0046).
 The check is a constant: a forged block deciphers to it with a chance of 2^-32.
 
 Receipts are 63-bit numbers that grow with time: ms 41, door 12, sequence 10; text is `r` and 16 hex digits. From 2004
@@ -19,6 +20,7 @@ from struct import Struct
 from typing import NamedTuple
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from gmpy2 import mpz, pack, unpack
 
 from waypost.errors import WaypostError
 
@@ -35,13 +37,11 @@ FLAG_UNRECORDED = 1  # redirected though the journal could not take it
 FLAG_TEST = 2
 
 _CHECK = 0x57415950  # "WAYP"
-_DIGITS = bytes(max(0, ALPHABET.find(chr(code))) for code in range(256))  # a character's value, by its code
-_PAIRS = [a + b for a in ALPHABET for b in ALPHABET]  # two digits at a time: half the divisions
-_BASE2, _BASE4, _BASE8, _BASE14 = (62**power for power in (2, 4, 8, 14))
+_BASE = len(ALPHABET)
+_DIGITS = CLICK_ID_LENGTH - 1
+_BLOCK_BITS = 128
 _HIGHEST = "7n42DGM5Tflk9n8mt7Fhc7"  # 2^128 - 1; the alphabet is in the order of character codes, so texts compare
-_LANE = 32  # digits in which `_blocks_of` reads an id's 22, with zeros before them: a power of two
-_parts = Struct(">16xQII").iter_unpack
-_halves = Struct(">QQ").iter_unpack
+_parts = Struct(">QII").iter_unpack
 _new = tuple.__new__  # makes a named tuple in a third of the time that its own constructor takes
 
 
@@ -99,19 +99,10 @@ class ClickIdCodec:
                 for ms, door, seq, route, flags in ids
             ]
         )
-        char, pairs, two, four, eight, fourteen = self._char, _PAIRS, _BASE2, _BASE4, _BASE8, _BASE14
-        texts = []
-        for high, low in _halves(self._encrypt(blocks)):
-            # Four digits at a time, which is a number that the interpreter divides at once: divisions of longer ones
-            # would be most of the cost.
-            high, low = divmod(high << 64 | low, fourteen)
-            middle, low = divmod(low, eight)
-            a, b, c, d, e, f = high // four, high % four, middle // four, middle % four, low // four, low % four
-            texts.append(
-                f"{char}{pairs[a // two]}{pairs[a % two]}{pairs[b // two]}{pairs[b % two]}{pairs[c]}"
-                f"{pairs[d // two]}{pairs[d % two]}{pairs[e // two]}{pairs[e % two]}{pairs[f // two]}{pairs[f % two]}"
-            )
-        return texts
+        # `unpack` begins with the last block, and leaves out zeros before the first: hence the one in front.
+        numbers = unpack(mpz.from_bytes(b"\1" + self._encrypt(blocks)), _BLOCK_BITS)[-2::-1]
+        char = self._char
+        return [char + number.digits(_BASE).zfill(_DIGITS) for number in numbers]
 
     def decode(self, text: str) -> ClickId | None:
         """What the id says, or None if this ring did not make it (malformed or forged)."""
@@ -128,7 +119,8 @@ class ClickIdCodec:
             decrypt = self._decrypt.get(char)
             if decrypt is None:
                 continue
-            plain = decrypt(_blocks_of([texts[nth][1:] for nth in nths]))
+            numbers = [mpz(texts[nth][1:], _BASE) for nth in reversed(nths)]  # `pack` begins with the last, as `unpack`
+            plain = decrypt(pack(numbers, _BLOCK_BITS).to_bytes(len(nths) * _BLOCK_BITS // 8))
             for nth, (high, low, check) in zip(nths, _parts(plain), strict=True):
                 if check == _CHECK:
                     seq = (high & 0x3FF) << 4 | low >> 28
@@ -140,23 +132,6 @@ class ClickIdCodec:
 def looks_like_click_id(text: str) -> bool:
     """Whether the text has a click id's form; says nothing of who made it."""
     return len(text) == CLICK_ID_LENGTH and text.isascii() and text.isalnum() and text[1:] <= _HIGHEST
-
-
-def _blocks_of(digits: list[str]) -> bytes:
-    """The numbers that these digits write, 32 bytes each, of which the lower 16 hold it.
-
-    All at once, for most of a call's id would be spent here: neighbouring digits of the whole batch are put together in
-    one long number, then neighbouring pairs, and so on; each step costs a multiplication by a small number.
-    """
-    zeros = ALPHABET[0] * (_LANE - CLICK_ID_LENGTH + 1)
-    number = int.from_bytes((zeros + zeros.join(digits)).encode().translate(_DIGITS), "big")
-    size = len(digits) * _LANE
-    base, width = len(ALPHABET), 1  # of what is put together: each is `width` bytes, and less than `base`
-    while width < _LANE:
-        lower = int.from_bytes((bytes(width) + b"\xff" * width) * (size // width // 2), "big")
-        number = (number >> 8 * width & lower) * base + (number & lower)
-        base, width = base * base, width * 2
-    return number.to_bytes(size, "big")
 
 
 def receipt_number(ms: int, door: int, seq: int) -> int:
