@@ -467,13 +467,13 @@ def run_cases(catalog: Path, named: Sequence[Path], settings: Settings) -> list[
     from waypost.engines.sqlite.catalog import SqliteCatalogStore, apply_catalog
     from waypost.engines.sqlite.catalog_files import read_case_sources
     from waypost.engines.visitors.facts import LocalVisitors
-    from waypost.ports.visitors import AGENT_FACTS, GEO_FACTS
+    from waypost.model.facts import BROWSER_FACTS, GEO_FACTS
     from waypost.runtime.case_run import run_case
     from waypost.stages.checks import CHECKS, OTHER_CODES
 
     sources = read_case_sources(catalog, named, settings.catalog.bytes_max)
     codes = {check.code for check in CHECKS} | OTHER_CODES.keys() | {"duplicate"}
-    words = Words([check.name for check in CHECKS], codes, [*GEO_FACTS, *AGENT_FACTS, "language"])
+    words = Words([check.name for check in CHECKS], codes, [*GEO_FACTS, *BROWSER_FACTS])
     in_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # nothing there is to outlive the command
     with TemporaryDirectory(prefix="waypost-cases-", dir=in_memory) as scratch:
         folder = Path(scratch)

@@ -22,7 +22,7 @@ from waypost.doors.clicks import Clicks
 from waypost.doors.commit import Fallback, Waiting
 from waypost.doors.door_time import DoorTime
 from waypost.doors.impressions import Impressions
-from waypost.doors.inbox import Inbox, Piece
+from waypost.doors.inbox import Inbox, Kind, Piece, headers_of
 from waypost.doors.known_heads import KnownHeads
 from waypost.doors.limits import LargeBodies, Limits
 from waypost.doors.pages import Pages
@@ -36,6 +36,7 @@ from waypost.doors.shelf import Shelf
 from waypost.doors.touches import Touches
 from waypost.engines.sqlite.catalog import SqliteCatalogStore, apply_catalog
 from waypost.errors import ERRORS
+from waypost.model.facts import BROWSER_FACTS, GEO_FACTS, Part
 from waypost.model.ids import ClickIdCodec, KeyRing
 from waypost.model.wire import decode_frame
 from waypost.settings import load_settings
@@ -211,8 +212,11 @@ class Notes:
 class Facts:
     """Stands for the engine of visitors' facts: two of them, as the request says."""
 
-    def facts(self, address: str, user_agent: bytes, languages: bytes) -> dict[str, str]:
-        return {"language": languages[:2].decode("latin-1").lower()} if languages else {}
+    def browser(self, user_agent: bytes, languages: bytes) -> Part:
+        return Part(BROWSER_FACTS, {"language": languages[:2].decode("latin-1").lower()} if languages else {})
+
+    def places(self, addresses: Sequence[str]) -> list[Part]:
+        return [Part(GEO_FACTS, {"isp": one} if one else {}) for one in addresses]
 
     def refresh(self) -> None:
         pass
@@ -264,7 +268,7 @@ class FuzzedDoor:
         self.limits = Limits(self.settings)
         self.proxies = Proxies(self.settings.proxies, self.settings.proxy_header)
         self.knows = knows
-        self._heads: dict[bytes, dict[bytes, bytes]] = {}
+        self._heads: dict[bytes, Kind] = {}
         clock = FakeClock(NOW_MS)
         self._time = DoorTime(clock, 3, NOW_MS)
         self._stats = Stats("door-3")
@@ -381,7 +385,7 @@ class FuzzedDoor:
             if not any(piece is one for one in left):
                 connection, _, head = piece
                 assert head is not None
-                url, headers, _ = head
+                url, headers = head[0], headers_of(head)
                 address = connection.origin(headers) if connection.is_proxy else connection.peer
                 self.requests.append(Handled(b"GET", url, dict(headers), b"", KEEP, address))
         return left

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from support.parsed import Recorder, Wire
 from waypost.doors import known_lines
+from waypost.doors.inbox import headers_of
 from waypost.doors.known_heads import SHAPES_MAX, KnownHeads
 from waypost.doors.known_lines import MARKERS_MAX
 
@@ -100,9 +101,9 @@ def test_a_visitors_head_is_looked_up_whole_once_one_of_its_shape_was_read(monke
     for nth in range(2):  # the first time the lines are met, the second time the shape is kept
         assert known.find(request % (nth, nth, nth)) is not None
     monkeypatch.setattr(known, "_read", None)
-    assert known.find(request % (7, 7, 7)) == (
-        b"/c/x?n=7", {b"host": b"d", b"x-forwarded-for": b"198.51.100.7", b"referer": b"http://7/"}, False
-    )  # fmt: skip
+    head = known.find(request % (7, 7, 7))
+    assert head is not None and head[0] == b"/c/x?n=7" and not head[1].is_asking
+    assert headers_of(head) == {b"host": b"d", b"x-forwarded-for": b"198.51.100.7", b"referer": b"http://7/"}
     assert not any(b"198.51" in shape or b"http" in shape for shape in known._shapes)
 
 
@@ -110,7 +111,9 @@ def test_requests_of_one_shape_that_are_looked_at_together_keep_their_own() -> N
     known = KnownHeads(2048)
     request = b"GET /c/x HTTP/1.1\r\nHost: d\r\nX-Forwarded-For: 198.51.100.%d\r\n\r\n"
     found = [known.find(request % nth) for nth in range(9)]
-    assert [one and one[1][b"x-forwarded-for"] for one in found] == [b"198.51.100.%d" % nth for nth in range(9)]
+    assert [one and headers_of(one)[b"x-forwarded-for"] for one in found] == [
+        b"198.51.100.%d" % nth for nth in range(9)
+    ]
 
 
 def test_a_name_in_so_many_spellings_that_they_are_not_told_apart_is_part_of_no_shape() -> None:
@@ -120,7 +123,7 @@ def test_a_name_in_so_many_spellings_that_they_are_not_told_apart_is_part_of_no_
         spelt = (name[:nth].upper() + name[nth:]).encode()
         for turn in range(3):
             found = known.find(b"GET /c/x HTTP/1.1\r\nHost: d\r\n%b: s3cret%d\r\n\r\n" % (spelt, turn))
-            assert found is not None and found[1][b"waypost-token"] == b"s3cret%d" % turn
+            assert found is not None and headers_of(found)[b"waypost-token"] == b"s3cret%d" % turn
     assert len(known._markers) == MARKERS_MAX
     assert 0 < len(known._shapes) <= MARKERS_MAX and not known._heads
     assert not any(b"s3cret" in shape or b"s3cret" in repr(kept).encode() for shape, kept in known._shapes.items())
@@ -132,7 +135,8 @@ def test_a_secret_is_part_of_no_shape_and_shapes_are_bounded() -> None:
     for nth in range(SHAPES_MAX + 50):
         for _ in range(2):
             found = known.find(request % (nth, nth))
-            assert found is not None and found[1][b"waypost-token"] == b"s3cret%d" % nth and found[2]
+            assert found is not None and headers_of(found)[b"waypost-token"] == b"s3cret%d" % nth
+            assert found[1].is_asking
     assert 0 < len(known._shapes) <= SHAPES_MAX
     assert not any(b"s3cret" in shape or b"s3cret" in repr(kept).encode() for shape, kept in known._shapes.items())
     known.forget(frozenset())
@@ -157,7 +161,7 @@ def test_what_is_a_visitors_own_or_secret_is_not_kept_and_the_memory_is_bounded(
     known = known_lines.KnownLines()
     for nth in range(known_lines.LINES_MAX + 100):
         read = known.read(
-            b"HTTP/1.1\r\nHost: d\r\nUser-Agent: Browser %d\r\nX-Forwarded-For: 198.51.100.7\r\nReferer: http://a/\r\n"
+            b"\r\nHost: d\r\nUser-Agent: Browser %d\r\nX-Forwarded-For: 198.51.100.7\r\nReferer: http://a/\r\n"
             b"Cookie: a=1\r\n"
             b"Authorization: Bearer s3cret\r\nWaypost-Token: s3cret\r\nX-Line-%d: n0thing\r\n\r\n" % (nth, nth)
         )
@@ -168,5 +172,5 @@ def test_what_is_a_visitors_own_or_secret_is_not_kept_and_the_memory_is_bounded(
     assert not any(text in line for line in known._lines for text in own)
     known.forget(frozenset([b"x-line-1"]))
     assert not known._lines
-    assert known.read(b"HTTP/1.1\r\nHost: d\r\nX-Line-1: yes\r\n\r\n") == ({b"host": b"d", b"x-line-1": b"yes"}, False)
+    assert known.read(b"\r\nHost: d\r\nX-Line-1: yes\r\n\r\n") == ({b"host": b"d", b"x-line-1": b"yes"}, False)
     assert list(known._lines) == [b"Host: d"]  # a wanted header that is not known to be the same for many is not kept

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.doors import Answer, RunningDoor, running_door
 from waypost.catalog.outside import Domain
 from waypost.doors.hosts import Hosts
-from waypost.doors.inbox import Piece
+from waypost.doors.inbox import Kind, Piece
 from waypost.doors.limits import Buckets
 from waypost.doors.protocol import Connection
 from waypost.model.frames import PostbackIn
@@ -107,7 +107,7 @@ def test_a_connection_is_answered_in_its_order_whichever_way_its_requests_go(doo
     one, two = Connection(door.door), Connection(door.door)
 
     def piece(connection: Connection, query: str) -> Piece:
-        return connection, b"", (f"/postback?token=s3cret&{query}".encode(), {}, False)
+        return connection, b"", (f"/postback?token=s3cret&{query}".encode(), Kind({}), ())
 
     pieces: list[Piece] = [
         piece(one, "n=0"),
@@ -145,7 +145,7 @@ def test_clicks_of_a_turn_are_taken_together_one_of_each_connection(door: Runnin
         (5, b"/c/demo?sub1=c"),
     ]
     connections[4].is_closing = True
-    pieces: list[Piece] = [(connections[nth], b"", (target, {b"host": b"d"}, False)) for nth, target in targets]
+    pieces: list[Piece] = [(connections[nth], b"", (target, Kind({b"host": b"d"}), ())) for nth, target in targets]
     commit = door.door.commit
     kept: list[Any] = []
     commit.add_each = lambda frames, answers, clicks=0: kept.append((frames, answers, clicks))  # type: ignore[method-assign]
@@ -164,7 +164,7 @@ def test_clicks_of_a_turn_are_taken_together_one_of_each_connection(door: Runnin
 
 def test_of_a_turns_clicks_those_of_an_address_with_too_many_are_left(door: RunningDoor) -> None:
     assert door.get("/c/demo").status == 302
-    head = (b"/c/demo", {b"host": b"d"}, False)
+    head = (b"/c/demo", Kind({b"host": b"d"}), ())
     pieces: list[Piece] = [
         (Connection(door.door, address), b"", head) for address in ("192.0.2.1", "192.0.2.2", "192.0.2.1")
     ]
@@ -184,7 +184,7 @@ def test_what_is_for_a_host_that_is_not_served_is_taken_by_nobody_at_once(door: 
     assert shelf is not None
     served, shelf.hosts = shelf.hosts, Hosts((Domain("closed.example", active=False),))
     pieces: list[Piece] = [
-        (Connection(door.door, "192.0.2.1"), b"", (target, {b"host": host}, False))
+        (Connection(door.door, "192.0.2.1"), b"", (target, Kind({b"host": host}), ()))
         for host in (b"closed.example", b"CLOSED.example:80", b"open.example")
         for target in (b"/c/demo", b"/postback?token=s3cret")
     ]

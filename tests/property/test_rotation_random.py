@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from waypost.catalog.model import Facet, Targeting
+from waypost.model.facts import Facts
 from waypost.stages.rotation import Kept, Rotation, first_by_user, mixed
 from waypost.stages.targeting import Gate, Visit
 
@@ -32,7 +33,7 @@ ARMS = ROWS.map(lambda rows: tuple(arm(no, weight, *sorted(wanted)) for no, (wei
 
 
 def visit(nth: int, country: str = "DE") -> Visit:
-    return Visit(FIRST_MS + nth // 16, f"192.0.{nth >> 8 & 255}.{nth & 255}", {"country": country}, b"")
+    return Visit(FIRST_MS + nth // 16, f"192.0.{nth >> 8 & 255}.{nth & 255}", Facts.of({"country": country}), b"")
 
 
 def chosen(arms: tuple[Arm, ...], by: str, nth: int, country: str = "DE", used_up: frozenset[int] = frozenset()) -> int:
@@ -106,10 +107,10 @@ def test_a_user_keeps_to_an_arm_whatever_the_time_and_a_parameter_may_name_the_u
         routes = {
             found.route
             for step in range(20)
-            if (found := rotation.choose(Visit(step * 10**7, f"10.0.0.{step}", {}, query), step, b"", ())[0])
+            if (found := rotation.choose(Visit(step * 10**7, f"10.0.0.{step}", Facts(), query), step, b"", ())[0])
         }
         assert len(routes) == 1
-    by_address = {rotation.choose(Visit(1, f"10.0.0.{n}", {}, b""), 1, b"", ())[0] for n in range(50)}
+    by_address = {rotation.choose(Visit(1, f"10.0.0.{n}", Facts(), b""), 1, b"", ())[0] for n in range(50)}
     assert len(by_address) == 5  # without the parameter, address and user agent
 
 

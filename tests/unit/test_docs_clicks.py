@@ -8,7 +8,7 @@ import pytest
 from support.catalog_text import DESIGN, errors
 from waypost.catalog.sections.targeting import DEVICES
 from waypost.macros.names import VISITOR
-from waypost.ports.visitors import AGENT_FACTS, GEO_FACTS
+from waypost.model.facts import AGENT_FACTS, GEO_FACTS
 from waypost.stages.targeting import skip_meaning
 
 DOC = (Path(__file__).parents[2] / "docs" / "clicks.md").read_text("utf-8")

@@ -29,6 +29,7 @@ from waypost.engines.local.keyring import (
 )
 from waypost.errors import WaypostError
 from waypost.layout import Layout
+from waypost.model.facts import Facts
 from waypost.model.frames import Auth
 from waypost.model.ids import CLICK_SEQUENCE_MAX, RECEIPT_SEQUENCE_MAX, receipt_number, receipt_place
 from waypost.stages.call_auth import Arrival, Callers, plain_token
@@ -125,11 +126,11 @@ def test_targets_are_chosen_by_weight_and_always_alike() -> None:
     targets = tuple(TargetPlan(route, 0, weight, None, {}, {}) for route, weight in ((1, 1), (2, 3)))  # type: ignore[arg-type]
     plan = LinkPlan(Rotation(targets))
     chosen = [
-        choose_target(plan, Visit(1_700_000_000_000 + nth // 7, "", {}, b""), nth % 7).target.route
+        choose_target(plan, Visit(1_700_000_000_000 + nth // 7, "", Facts(), b""), nth % 7).target.route
         for nth in range(8000)
     ]
     assert chosen == [
-        choose_target(plan, Visit(1_700_000_000_000 + nth // 7, "", {}, b""), nth % 7).target.route
+        choose_target(plan, Visit(1_700_000_000_000 + nth // 7, "", Facts(), b""), nth % 7).target.route
         for nth in range(8000)
     ]
     assert 0.22 < chosen.count(1) / 8000 < 0.28

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from waypost.catalog.model import Facet, Schedule, Targeting
+from waypost.model.facts import Facts
 from waypost.stages.targeting import Gate, Visit, is_open, skip_meaning
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -18,7 +19,7 @@ FACTS = {
 
 def visit(query: bytes = b"sub1=fb-7&channel=x", *, ms: int = NOW_MS, **facts: str) -> Visit:
     known = {name: value for name, value in {**FACTS, **facts}.items() if value}
-    return Visit(ms, "192.0.2.7", known, query)
+    return Visit(ms, "192.0.2.7", Facts.of(known), query)
 
 
 def refusal(targeting: Targeting, seen: Visit) -> str:

@@ -13,7 +13,7 @@ from waypost.engines.visitors.geo import GeoFile, network_of, place_of
 from waypost.engines.visitors.recent import Recent
 from waypost.errors import WaypostError
 from waypost.macros.names import VISITOR
-from waypost.ports.visitors import AGENT_FACTS, GEO_FACTS
+from waypost.model.facts import AGENT_FACTS, GEO_FACTS, Facts
 from waypost.settings import VisitorSettings, load_settings
 from waypost.telemetry.stats import Stats
 
@@ -63,24 +63,29 @@ def settings(**changes: object) -> VisitorSettings:
     return msgspec.structs.replace(load_settings(environment={}).visitors, **changes)
 
 
+def facts(visitors: LocalVisitors, address: str, user_agent: bytes, languages: bytes) -> dict[str, str]:
+    (place,) = visitors.places([address])
+    return Facts(visitors.browser(user_agent, languages), place).known
+
+
 def test_facts_of_a_visitor_and_of_one_about_whom_nothing_is_known(tmp_path: Path) -> None:
     file = tmp_path / "city.mmdb"
     write_geo_file(file)
     visitors = LocalVisitors(settings(city_file=str(file)), Stats("door-0"))
-    found = visitors.facts("192.0.2.7", ANDROID, b"de-DE")
+    found = facts(visitors, "192.0.2.7", ANDROID, b"de-DE")
     assert {name: found[name] for name in ("country", "region", "city", "language", "os_version", "device")} == {
         "country": "DE", "region": "DE-BE", "city": "Berlin", "language": "de", "os_version": "14", "device": "mobile"
     }  # fmt: skip
     assert found["geo"].isdigit() and set(found) <= {*VISITOR, "geo"}
-    assert visitors.facts("203.0.113.9", b"", b"") == {} == visitors.facts("no address", b"", b"")
-    assert visitors.facts("2001:db8::1", b"", b"")["country"] == "FR"
-    found["country"] = "XX"  # the caller's own
-    assert visitors.facts("192.0.2.7", ANDROID, b"de-DE")["country"] == "DE"
+    assert facts(visitors, "203.0.113.9", b"", b"") == {} == facts(visitors, "no address", b"", b"")
+    assert facts(visitors, "2001:db8::1", b"", b"")["country"] == "FR"
+    found["country"] = "XX"  # a new mapping
+    assert facts(visitors, "192.0.2.7", ANDROID, b"de-DE")["country"] == "DE"
 
 
 def test_without_files_only_the_user_agent_speaks() -> None:
     visitors = LocalVisitors(settings(), Stats("door-0"))
-    assert not set(visitors.facts("192.0.2.7", ANDROID, b"de")) & set(GEO_FACTS)
+    assert not set(facts(visitors, "192.0.2.7", ANDROID, b"de")) & set(GEO_FACTS)
     assert visitors.versions() == {}
 
 
@@ -88,12 +93,12 @@ def test_a_file_that_is_replaced_is_taken_and_what_was_remembered_is_forgotten(t
     file, stats = tmp_path / "city.mmdb", Stats("door-0")
     write_geo_file(file)
     visitors = LocalVisitors(settings(city_file=str(file)), stats)
-    assert visitors.facts("192.0.2.7", b"", b"")["city"] == "Berlin"
+    assert facts(visitors, "192.0.2.7", b"", b"")["city"] == "Berlin"
     visitors.refresh()
-    assert visitors.facts("192.0.2.7", b"", b"")["city"] == "Berlin"
+    assert facts(visitors, "192.0.2.7", b"", b"")["city"] == "Berlin"
     write_geo_file(file, {**PLACES, "192.0.2.0/25": city("AT", "9", "Vienna")})
     visitors.refresh()
-    assert visitors.facts("192.0.2.7", b"", b"")["region"] == "AT-9"
+    assert facts(visitors, "192.0.2.7", b"", b"")["region"] == "AT-9"
     assert stats.values["visitors_city_file_s"] == visitors.versions()["city"] > 1_700_000_000
 
 
@@ -115,10 +120,10 @@ def test_a_file_that_is_not_valid_is_refused_once_and_the_old_one_stays(tmp_path
     for _ in range(3):
         visitors.refresh()
     assert stats.values["visitors_files_refused"] == (0 if damage == "gone" else 1)
-    assert visitors.facts("192.0.2.8", b"", b"")["city"] == "Berlin"
+    assert facts(visitors, "192.0.2.8", b"", b"")["city"] == "Berlin"
     write_geo_file(file, {"192.0.2.0/24": city("AT")})
     visitors.refresh()
-    assert visitors.facts("192.0.2.8", b"", b"")["country"] == "AT"
+    assert facts(visitors, "192.0.2.8", b"", b"")["country"] == "AT"
 
 
 def test_a_file_that_is_written_over_in_place_changes_under_nobody(tmp_path: Path) -> None:

@@ -25,10 +25,10 @@ from waypost.doors.touches import (
     Touch,
     Touches,
     Visitor,
-    plain_ask,
     visitor_of,
 )
 from waypost.errors import WaypostError
+from waypost.model.facts import Facts
 from waypost.model.frames import Click
 from waypost.stages.deep_links import landing, system_of
 from waypost.stages.intake import decode_pairs
@@ -81,17 +81,22 @@ class Clicks:
             connections.add(connection)
             if head is None or connection.in_request or connection.is_closing:
                 continue
-            target, headers, is_asking = head
-            if is_asking or target[:3] != _LINKS:
+            target, kind, own = head
+            if kind.is_asking or target[:3] != _LINKS:
                 continue
             name, _, query = target[3:].partition(b"?")
             plan = links.get(name)
             if plan is None or plan.code or query.find(b"mode=") >= 0 or len(found) >= room:
                 continue
-            if is_served is not None and not is_served(headers):
+            if is_served is not None and not is_served(kind.headers):
                 continue
-            address = connection.origin(headers) if connection.is_proxy else connection.peer
-            found.append((nth, connection, plain_ask(plan, name, query, address, headers)))
+            address = connection.sender(head) if connection.is_proxy else connection.peer
+            told = kind.memo or self._touches.told(kind)
+            referrer = told.referrer
+            for header, value in own:
+                if header == b"referer":
+                    referrer = value[:REFERRER_BYTES_MAX]
+            found.append((nth, connection, Ask(plan, name, query, address, referrer, told)))
         waits = waits_of([ask.address for _, _, ask in found])
         if any(waits):
             found = [one for one, wait_s in zip(found, waits, strict=True) if not wait_s]
@@ -173,7 +178,7 @@ class Clicks:
         connection.wait()
         self._commit.add(connection, touch.frame, response, partial(self._unrecorded, touch, how), True)
 
-    def _answer(self, target: TargetPlan, click_id: str, url: str, facts: dict[str, str], how: _How) -> bytes:
+    def _answer(self, target: TargetPlan, click_id: str, url: str, facts: Facts, how: _How) -> bytes:
         fallback = ""
         if target.apps is not None:
             led = landing(target.apps, system_of(how.user_agent), url, click_id, how.query, facts)
@@ -208,7 +213,7 @@ class Clicks:
 
 def _plain(ask: Ask) -> _How:
     """How a click is answered that asks for nothing but a redirect."""
-    return _How(KEEP, False, False, False, ask.query, ask.user_agent)
+    return _How(KEEP, False, False, False, ask.query, ask.told.user_agent)
 
 
 def _stated_visitor(values: dict[str, str]) -> Visitor | None:

@@ -13,8 +13,10 @@ small pieces, and none for longer than `HOLD_MAX_MS`. Of each connection all is 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
+
+import msgspec
 
 from waypost.telemetry.log import logger
 
@@ -23,8 +25,25 @@ HELD_MAX = 32  # pieces that wait for a commit's end; more are taken in while th
 HOLD_MAX_MS = 3.0  # … and how long: a disk that hangs holds up nobody who asks for nothing of it
 
 
-Head: TypeAlias = tuple[bytes, dict[bytes, bytes], bool]
-"""Target and headers of a GET without a body, and whether one of the headers may decide what becomes of a call."""
+class Kind(msgspec.Struct, eq=False):
+    """What requests have in common whose heads differ in nothing but the target and what is one visitor's own.
+
+    `headers` are shared, and never changed; `is_asking`: one of a request's may decide what becomes of a call.
+    """
+
+    headers: dict[bytes, bytes]
+    is_asking: bool = False
+    memo: Any = None  # what a desk has found out of these headers
+
+
+Head: TypeAlias = tuple[bytes, Kind, Sequence[tuple[bytes, bytes]]]
+"""Of a GET without a body: the target, the kind, and the headers that are its own, by name."""
+
+
+def headers_of(head: Head) -> dict[bytes, bytes]:
+    """All headers of a request; not to be changed."""
+    _, kind, own = head
+    return {**kind.headers, **dict(own)} if own else kind.headers
 
 
 class Taker(Protocol):

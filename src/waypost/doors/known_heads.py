@@ -11,6 +11,7 @@ Owns: the memo, which is the door's and bounded. Reads and writes nothing else. 
 one behind which the connection is closed, nor what is one visitor's own.
 """
 
+from waypost.doors.inbox import Head, Kind
 from waypost.doors.known_lines import ASKING, SHARED, TEXT, KnownLines
 
 HEADS_MAX = 512
@@ -19,94 +20,89 @@ REQUEST_BYTES_MAX = 2048  # a longer request is parsed
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 PLAIN = _LETTERS + b"/?&=%.-_~+:,;@!$'()*|{}[]"  # what a target may consist of; other bytes are the parser's to judge
 _PLAIN = bytes(0x61 if byte in PLAIN else 0 for byte in range(256))  # as letters, so that one question answers for all
-_VERSION = b"HTTP/1.1\r\n"
+_VERSION = b" HTTP/1.1"
 
 
 class KnownHeads:
     """`find` is on the hottest way of a door; `keep` is called once a head."""
 
-    __slots__ = ("_found", "_heads", "_is_open", "_lines", "_markers", "_read", "_request_bytes_max", "_shapes")
+    __slots__ = (
+        "_found",
+        "_heads",
+        "_is_open",
+        "_lines",
+        "_markers",
+        "_of_shape",
+        "_read",
+        "_request_bytes_max",
+        "_shapes",
+    )
 
     def __init__(self, url_bytes_max: int, headers_bytes_max: int = REQUEST_BYTES_MAX) -> None:
-        self._heads: dict[bytes, tuple[dict[bytes, bytes], bool]] = {}
+        self._heads: dict[bytes, Kind] = {}
         self._found = self._heads.get
-        self._shapes: dict[bytes, tuple[dict[bytes, bytes], bool]] = {}  # without what is one visitor's own
+        self._shapes: dict[bytes, Kind] = {}  # without the values that are one visitor's own
+        self._of_shape = self._shapes.get
         self._lines = KnownLines()
         self._read, self._markers = self._lines.read, self._lines.markers
         self._request_bytes_max = min(REQUEST_BYTES_MAX, url_bytes_max, headers_bytes_max)
         self._is_open = True
 
-    def find(self, data: bytes) -> tuple[bytes, dict[bytes, bytes], bool] | None:
-        """See `inbox.Head`: of the one request that `data` is, if the parser need not be asked."""
-        if len(data) > self._request_bytes_max:
+    def find(self, data: bytes) -> Head | None:
+        """Of the one request that `data` is, if the parser need not be asked."""
+        line, _, rest = data.partition(_VERSION)
+        target = line[4:]
+        if len(data) > self._request_bytes_max or line[:5] != b"GET /" or not target.translate(_PLAIN).isalpha():
             return None
-        parts = data.split(b" ", 2)
-        if len(parts) != 3:
-            return None
-        method, target, rest = parts
-        if method != b"GET" or target[:1] != b"/" or not target.translate(_PLAIN).isalpha():
-            return None
-        found = self._found(rest)
-        if found is not None:
-            return target, found[0], found[1]
-        shape, own = self._cut(rest)
-        found = self._shapes.get(shape) if own else None
-        if found is not None:
-            headers = found[0].copy()
-            for name, value in own:
+        shape, own = rest, []
+        for marker, name in self._markers:
+            before, mark, after = shape.partition(marker)
+            if mark:
+                value, end, after = after.partition(b"\r\n")
                 if not value.translate(TEXT).isalpha() or not (value := value.strip()):
                     return None
-                headers[name] = value
-            return target, headers, found[1]
-        read = self._read(rest)
-        if read is None:
-            return None
-        headers, are_known = read
-        if are_known:
-            self._remember_shape(rest, headers)
-        return target, headers, not ASKING.isdisjoint(headers)
-
-    def _cut(self, rest: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:
-        """What is left of a head without the values that are one visitor's own, and these."""
-        own = []
-        for marker, name in self._markers:
-            begin = rest.find(marker)
-            if begin >= 0:
-                begin += len(marker)
-                end = rest.find(b"\r\n", begin)
-                if end < 0:
-                    return rest, []
-                own.append((name, rest[begin:end]))
-                rest = rest[:begin] + rest[end:]
-        return rest, own
+                shape = before + mark + end + after
+                own.append((name, value))
+        if own:
+            kind = self._of_shape(shape)
+            if kind is not None:
+                return target, kind, own
+        kind = self._found(rest)
+        if kind is None:
+            read = self._read(rest)
+            if read is None:
+                return None
+            headers, are_known = read
+            kind = Kind(headers, is_asking=not ASKING.isdisjoint(headers))
+            if are_known:
+                self._remember_shape(shape, kind, own)
+        return target, kind, ()
 
     def keep(self, data: bytes, headers: dict[bytes, bytes]) -> None:
         """`data` was exactly one GET without a body, and its connection stays open behind it."""
-        parts = data.split(b" ", 2)
-        if not self._is_open or len(parts) != 3 or len(data) > self._request_bytes_max:
+        line, _, rest = data.partition(_VERSION)
+        if not self._is_open or len(data) > self._request_bytes_max:
             return
-        method, target, rest = parts
-        if method == b"GET" and target[:1] == b"/" and rest.startswith(_VERSION) and self._lines.are_fit(rest):
-            self._remember(rest, headers)
+        if line[:5] == b"GET /" and line.find(b" ", 4) < 0 and rest[:2] == b"\r\n" and self._lines.are_fit(rest):
+            self._remember(rest, Kind(headers, is_asking=not ASKING.isdisjoint(headers)))
 
-    def _remember(self, rest: bytes, headers: dict[bytes, bytes]) -> None:
+    def _remember(self, rest: bytes, kind: Kind) -> None:
         if len(self._heads) >= HEADS_MAX:
             self._heads.clear()
-        self._heads[rest] = headers, not ASKING.isdisjoint(headers)
+        self._heads[rest] = kind
 
-    def _remember_shape(self, rest: bytes, headers: dict[bytes, bytes]) -> None:
+    def _remember_shape(self, shape: bytes, kind: Kind, own: list[tuple[bytes, bytes]]) -> None:
         """Of a head that `read` has read, so that none of its names comes twice."""
-        shape, own = self._cut(rest)
         names = {name for name, _ in own}
-        if any(name not in SHARED and name not in names for name in headers):
+        if any(name not in SHARED and name not in names for name in kind.headers):
             return  # a line of somebody's own that was not cut out
         if not own:
-            self._remember(rest, headers)
+            self._remember(shape, kind)
             return
         if len(self._shapes) >= SHAPES_MAX:
             self._shapes.clear()
-        shared = {name: value for name, value in headers.items() if name not in names}
-        self._shapes[shape] = shared, not ASKING.isdisjoint(headers)
+        shared = {name: value for name, value in kind.headers.items() if name not in names}
+        self._shapes[shape] = Kind(shared, is_asking=kind.is_asking)
 
     def forget(self, also: frozenset[bytes]) -> None:
         """Forgets all: these headers are wanted from now on beside those that always are."""

@@ -114,15 +114,15 @@ class KnownLines:
         self._also = also
 
     def are_fit(self, rest: bytes) -> bool:
-        """Whether a head that begins behind its target may be kept whole: all its names are known ones."""
+        """Whether a head that begins behind its version may be kept whole: all its names are known ones."""
         names = {line.partition(b":")[0].strip().lower() for line in rest.split(b"\r\n")[1:-2]}
         return names <= _FIT or names <= _FIT | self._also
 
     def read(self, rest: bytes) -> tuple[dict[bytes, bytes], bool] | None:
-        """The wanted headers of a request, `rest` of which begins behind the target, and whether all of its lines were
+        """The wanted headers of a request, `rest` of which begins behind its version, and whether all of its lines were
         known but for one visitor's own; None if the parser must be asked, be it that it is not one whole request."""
         lines = rest.split(b"\r\n")
-        if len(lines) < 3 or lines[0] != b"HTTP/1.1" or lines[-1] or lines[-2]:
+        if len(lines) < 3 or lines[0] or lines[-1] or lines[-2]:
             return None
         headers: dict[bytes, bytes] = {}
         wanted = 0

@@ -67,23 +67,23 @@ class Postbacks:
         for piece in pieces:
             connection, _, head = piece
             if head is not None and head[0][:10] == _PLAIN_PATH:
-                target, headers, is_asking = head
+                target, kind, _ = head
                 query = target[10:]
                 caller = callers.get(plain_token(query))
                 if (
                     caller is not None
                     and caller.auth is _BY_TOKEN
                     and caller.gate is None
-                    and not is_asking
+                    and not kind.is_asking
                     and query.find(_RETURN) < 0  # `find` and not `in`, which first makes an exception for bytes
                     and query.find(_KEY) < 0
                     and not connection.in_request
                     and not connection.is_closing
                     and connection not in behind
                     and len(calls) < room
-                    and (is_served is None or is_served(headers))
+                    and (is_served is None or is_served(kind.headers))
                 ):
-                    address = connection.origin(headers) if connection.is_proxy else connection.peer
+                    address = connection.sender(head) if connection.is_proxy else connection.peer
                     calls.append((connection, caller, query, address))
                     continue
             left.append(piece)

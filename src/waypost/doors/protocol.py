@@ -13,7 +13,7 @@ import httptools
 
 from waypost.doors.answers import CLOSE, CONTINUE, KEEP, KEEP_1_0, Answers
 from waypost.doors.commit import GroupCommit
-from waypost.doors.inbox import Head, Inbox
+from waypost.doors.inbox import Head, Inbox, headers_of
 from waypost.doors.known_heads import KnownHeads
 from waypost.doors.known_lines import HOST, HOST_CHARS, WANTED
 from waypost.doors.limits import Limits
@@ -198,7 +198,7 @@ class Connection(asyncio.Protocol):
             self._parse(data)
             return
         own = self.headers
-        self.url, self.headers, _ = head
+        self.url, self.headers = head[0], headers_of(head)
         self.method = b"GET"
         self.mode = KEEP
         if self.is_proxy:
@@ -379,6 +379,15 @@ class Connection(asyncio.Protocol):
         proxies = self._owner.proxies
         told = headers.get(proxies.header)
         return self.peer if told is None else proxies.origin(self.peer, told)
+
+    def sender(self, head: Head) -> str:
+        """The address of who sent a request that was found in a piece, through this named proxy."""
+        _, kind, own = head
+        proxies = self._owner.proxies
+        for name, value in own:
+            if name == proxies.header:
+                return proxies.origin(self.peer, value)
+        return self.origin(kind.headers)
 
     def wait_beside(self) -> None:
         """`wait`, of a request that did not pass through this connection's fields."""

@@ -5,7 +5,7 @@ catalog view; writes nothing and listens to nothing. Never judges a request: the
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from waypost.catalog.view import CatalogView
@@ -23,6 +23,7 @@ from waypost.doors.refusals import Refused
 from waypost.doors.routes import Routes
 from waypost.doors.shelf import Shelf
 from waypost.doors.touches import Touches
+from waypost.model.facts import BROWSER_FACTS, GEO_FACTS, Part
 from waypost.model.ids import ClickIdCodec, KeyRing
 from waypost.ports.board import Board
 from waypost.ports.clock import Clock
@@ -151,8 +152,13 @@ class _KnownVisitors:
         self._visitors = visitors
         self.stated: Mapping[str, str] = {}
 
-    def facts(self, address: str, user_agent: bytes, languages: bytes) -> dict[str, str]:
-        return {**self._visitors.facts(address, user_agent, languages), **self.stated}
+    def browser(self, user_agent: bytes, languages: bytes) -> Part:
+        stated = {name: value for name, value in self.stated.items() if name not in GEO_FACTS}
+        return Part(BROWSER_FACTS, {**self._visitors.browser(user_agent, languages).known, **stated})
+
+    def places(self, addresses: Sequence[str]) -> list[Part]:
+        stated = {name: value for name, value in self.stated.items() if name in GEO_FACTS}
+        return [Part(GEO_FACTS, {**found.known, **stated}) for found in self._visitors.places(addresses)]
 
     def refresh(self) -> None: ...
 

@@ -15,9 +15,11 @@ from typing import TypeAlias
 import msgspec
 
 from waypost.doors.door_time import DoorTime
+from waypost.doors.inbox import Kind
 from waypost.doors.recent import RecentVisitors
 from waypost.doors.shelf import Shelf
 from waypost.errors import WaypostError
+from waypost.model.facts import NO_BROWSER, NO_PLACE, Facts, Part
 from waypost.model.frames import Click, Impression
 from waypost.model.ids import FLAG_TEST, FLAG_UNRECORDED, ClickIdCodec
 from waypost.model.wire import encode_frame
@@ -67,6 +69,15 @@ class Visitor(msgspec.Struct, gc=False):
     looks_ahead: bool = False
 
 
+class Told(msgspec.Struct, gc=False):
+    """What a request's headers tell of the visitor, but for the address: the same for many."""
+
+    user_agent: bytes
+    looks_ahead: bool
+    referrer: bytes
+    browser: Part
+
+
 _Place: TypeAlias = tuple[TargetPlan, str, str, Skipped]
 """Where a touch leads: target, id, address, and who could not take it."""
 
@@ -78,7 +89,7 @@ class Touch(msgspec.Struct, gc=False):
     click_id: str
     url: str
     frame: bytes
-    facts: dict[str, str]
+    facts: Facts
 
 
 class Ask(msgspec.Struct, gc=False):
@@ -88,10 +99,8 @@ class Ask(msgspec.Struct, gc=False):
     link: bytes
     query: bytes
     address: str
-    user_agent: bytes
-    languages: bytes
     referrer: bytes
-    looks_ahead: bool = False
+    told: Told
     kind: type[Click] | type[Impression] = Click
     test: bool = False
     mode: str = ""
@@ -107,21 +116,6 @@ def visitor_of(address: str, headers: Mapping[bytes, bytes], *, is_head: bool) -
         find(b"accept-language", b""),
         find(b"referer", b"")[:REFERRER_BYTES_MAX],
         is_head or _looks_ahead(headers),
-    )
-
-
-def plain_ask(plan: LinkPlan, link: bytes, query: bytes, address: str, headers: Mapping[bytes, bytes]) -> Ask:
-    """The click that a GET of a link asks for, and nothing else; of the visitor that `visitor_of` finds."""
-    find = headers.get
-    return Ask(
-        plan,
-        link,
-        query,
-        address,
-        find(b"user-agent", b"")[:USER_AGENT_BYTES_MAX],
-        find(b"accept-language", b""),
-        find(b"referer", b"")[:REFERRER_BYTES_MAX],
-        _looks_ahead(headers),
     )
 
 
@@ -179,11 +173,25 @@ class Touches:
 
         Raises WaypostError: `bad_target` if the target's URL does not render, `link_inactive` if nothing takes it.
         """
-        asked = visitor.address, visitor.user_agent, visitor.languages, visitor.referrer, visitor.looks_ahead
-        (touch,) = self.take_all(shelf, [Ask(plan, link, query, *asked, kind, test, mode, unkept)])
+        told = self._told(visitor)
+        ask = Ask(plan, link, query, visitor.address, visitor.referrer, told, kind, test, mode, unkept)
+        (touch,) = self.take_all(shelf, [ask])
         if isinstance(touch, WaypostError):
             raise touch
         return touch
+
+    def told(self, kind: Kind) -> Told:
+        """What the headers of all GETs of a kind tell; kept with it."""
+        found: Told | None = kind.memo
+        if found is None:
+            found = kind.memo = self._told(visitor_of("", kind.headers, is_head=False))
+        return found
+
+    def _told(self, visitor: Visitor) -> Told:
+        browser = NO_BROWSER
+        if self._visitors is not None:
+            browser = self._visitors.browser(visitor.user_agent, visitor.languages)
+        return Told(visitor.user_agent, visitor.looks_ahead, visitor.referrer, browser)
 
     def take_all(self, shelf: Shelf, asks: Sequence[Ask]) -> list[Touch | WaypostError]:
         """A touch for each, or what `take` would raise; kind by kind, which is cheaper than one after the other."""
@@ -194,20 +202,22 @@ class Touches:
             self._users = UserHash(key)
         if ms >= self._exhausted_until_ms:
             self._read_board(ms)
-        find, users_of = self._visitors, self._users.of
-        facts = [find.facts(ask.address, ask.user_agent, ask.languages) if find is not None else {} for ask in asks]
-        users = [users_of(ask.address, ask.user_agent) for ask in asks]
+        users_of = self._users.of
+        addresses = [ask.address for ask in asks]
+        places = self._visitors.places(addresses) if self._visitors is not None else [NO_PLACE] * len(asks)
+        facts = [Facts(ask.told.browser, place) for ask, place in zip(asks, places, strict=True)]
+        users = [users_of(ask.address, ask.told.user_agent) for ask in asks]
         marks = self._marks(asks, users, ms)
         choices = self._choices(asks, times, facts, marks)
-        places = self._places(asks, times, facts, choices)
-        return self._touches(shelf, asks, times, facts, users, marks, places)
+        led = self._places(asks, times, facts, choices)
+        return self._touches(shelf, asks, times, facts, users, marks, led)
 
     def _marks(self, asks: Sequence[Ask], users: Sequence[bytes], ms: int) -> list[tuple[str, ...]]:
         """The marks of touches; their visitors are noted."""
         found = []
         recent, values = self._recent, self._stats.values
         for ask, user in zip(asks, users, strict=True):
-            looks_ahead, duplicate = ask.looks_ahead, False
+            looks_ahead, duplicate = ask.told.looks_ahead, False
             if ask.test or looks_ahead:  # the visit that was looked ahead for is no duplicate of the look
                 returning = recent.has_seen(user)
                 if looks_ahead:
@@ -224,7 +234,7 @@ class Touches:
         self,
         asks: Sequence[Ask],
         times: Sequence[tuple[int, int]],
-        facts: Sequence[dict[str, str]],
+        facts: Sequence[Facts],
         marks: Sequence[tuple[str, ...]],
     ) -> list[Choice | WaypostError]:
         """Who takes each touch."""
@@ -234,7 +244,7 @@ class Touches:
             plan = ask.plan
             visit = Visit(ms, ask.address, known, ask.query, "returning" in mark, plan.click_names)
             try:
-                choice = choose_target(plan, visit, seq, user_agent=ask.user_agent, exhausted=exhausted)
+                choice = choose_target(plan, visit, seq, user_agent=ask.told.user_agent, exhausted=exhausted)
             except WaypostError as error:
                 found.append(error)
                 continue
@@ -251,7 +261,7 @@ class Touches:
         self,
         asks: Sequence[Ask],
         times: Sequence[tuple[int, int]],
-        facts: Sequence[dict[str, str]],
+        facts: Sequence[Facts],
         choices: Sequence[Choice | WaypostError],
     ) -> list[_Place | WaypostError]:
         """Where each touch leads, by an id of its own."""
@@ -281,7 +291,7 @@ class Touches:
         shelf: Shelf,
         asks: Sequence[Ask],
         times: Sequence[tuple[int, int]],
-        facts: Sequence[dict[str, str]],
+        facts: Sequence[Facts],
         users: Sequence[bytes],
         marks: Sequence[tuple[str, ...]],
         places: Sequence[_Place | WaypostError],
@@ -296,16 +306,16 @@ class Touches:
                 found.append(place)
                 continue
             target, click_id, url, skipped = place
-            query, unkept, address = ask.query, ask.unkept, ask.address
+            query, unkept, address, told = ask.query, ask.unkept, ask.address, ask.told
             if unkept or has_visitor_data(query):
                 query = kept_query(query, privacy, key, without=unkept)
             frame = encode_frame(
                 ask.kind(
                     ms, door, seq, target.route, FLAG_TEST if ask.test else 0, target.partition, version, query,
                     truncated(address) if how_ip == "truncated" else self._address(address, how_ip, key),
-                    ask.user_agent if how_agent == "whole" else kept_user_agent(ask.user_agent, how_agent, known),
+                    told.user_agent if how_agent == "whole" else kept_user_agent(told.user_agent, how_agent, known),
                     ask.referrer and kept_referrer(ask.referrer, how_referrer),
-                    ask.mode, known if are_facts_kept else kept_facts(known, privacy),
+                    ask.mode, known.encoded() if are_facts_kept else kept_facts(known.known, privacy),
                     skipped.encoded if isinstance(skipped, Known) else skipped, user, mark,
                 )
             )  # fmt: skip

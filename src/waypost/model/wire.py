@@ -5,7 +5,7 @@ that starts with its struct's tag. A door encodes each frame once and joins; a r
 Never drops a frame: what this release cannot decode comes back as an `Unreadable` with its bytes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -15,6 +15,8 @@ from waypost.model.frames import AnyFrame, Frame
 
 WIRE_VERSION = 1
 _HEADER = b"\x01\xdd"  # wire version 1, then MessagePack's array with a 32-bit length
+
+_MAP_HEADS = tuple(bytes([0x80 | count]) for count in range(16))  # of MessagePack's short maps
 
 _encoder = msgspec.msgpack.Encoder()
 _block_decoder = msgspec.msgpack.Decoder(list[AnyFrame])
@@ -39,6 +41,18 @@ encode_frame: Callable[[Frame], bytes] = _encoder.encode
 def encode_part(content: object) -> msgspec.Raw:
     """What a field of a frame holds, encoded beforehand; it may stand in the field's place where a frame is encoded."""
     return msgspec.Raw(_encoder.encode(content))
+
+
+def encode_entries(content: Mapping[str, str]) -> bytes:
+    """The entries of a map, encoded one after the other; for `map_of_entries`."""
+    head = 1 if len(content) < len(_MAP_HEADS) else 3  # up to 65,535
+    return _encoder.encode(content)[head:]
+
+
+def map_of_entries(count: int, entries: bytes) -> msgspec.Raw:
+    """A map of so many entries (at most 65,535), as `encode_part` makes it."""
+    head = _MAP_HEADS[count] if count < len(_MAP_HEADS) else b"\xde" + count.to_bytes(2, "big")
+    return msgspec.Raw(head + entries)
 
 
 def decode_frame(data: bytes) -> AnyFrame:

@@ -1,23 +1,23 @@
 """What a door can tell of a visitor: the interface.
 
-Owns: the names of the facts. An engine answers from files and tables that it holds in memory, so that a door can ask
-for every click on its loop.
+Owns: nothing but this interface. An engine answers from files and tables that it holds in memory, so that a door can
+ask for every click on its loop.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-# The names under which facts stand in `Click.visitor`, in `targeting:`, in `if:` and as macros; `geo` is the date of
-# the city file that they were read from.
-GEO_FACTS = ("country", "region", "city", "isp", "geo")
-AGENT_FACTS = ("device", "brand", "os", "os_version", "browser", "browser_version", "bot")
+from waypost.model.facts import Part
 
 
 class Visitors(Protocol):
     """Facts by address, user agent and language. A fact that is not known is left out, never guessed."""
 
-    def facts(self, address: str, user_agent: bytes, languages: bytes) -> dict[str, str]:
-        """A new mapping, the caller's own. `languages` is the header Accept-Language. Never raises, never waits."""
+    def browser(self, user_agent: bytes, languages: bytes) -> Part:
+        """What a request's headers tell; `languages` is Accept-Language. Never raises, never waits."""
+
+    def places(self, addresses: Sequence[str]) -> list[Part]:
+        """What each of these addresses tells. Never raises, never waits."""
 
     def refresh(self) -> None:
         """Looks whether files were replaced, and takes those that are valid. May take long: beside the loop only.

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from waypost.catalog.view import CatalogView
 from waypost.errors import WaypostError
 from waypost.macros.template import Template
+from waypost.model.facts import Facts
 from waypost.model.frames import Click
 from waypost.stages.redirect import LinkPlan, TargetPlan, choose_target, plan_link, refused
 from waypost.stages.targeting import Visit
@@ -45,7 +46,7 @@ class ClickReplay:
         route = view.route(click.route)
         if route is None:
             return None
-        visit = Visit(click.ms, "", click.visitor, click.query, "returning" in click.marks)
+        visit = Visit(click.ms, "", Facts.of(click.visitor), click.query, "returning" in click.marks)
         was = self._choose(view, route.link, visit, click)
         now = self._choose(self._new, route.link, visit, click)
         is_sure = was is not None and was.route == click.route

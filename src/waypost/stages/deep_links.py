@@ -11,6 +11,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import quote
 
+from waypost.model.facts import AnyFacts
+
 INTENT = "intent"
 _FALLBACK = "S.browser_fallback_url="
 _END = ";end"
@@ -20,14 +22,14 @@ class AppPlan(NamedTuple):
     """One template's plan: what renders it as an https address, and the scheme that stands there in its place."""
 
     scheme: str
-    render: Callable[[str, bytes, dict[str, str]], str]
+    render: Callable[[str, bytes, AnyFacts], str]
 
     @property
     def is_web(self) -> bool:
         """Whether a phone without the app can open it."""
         return self.scheme in ("http", "https")
 
-    def address(self, click_id: str, query: bytes, facts: dict[str, str]) -> str:
+    def address(self, click_id: str, query: bytes, facts: AnyFacts) -> str:
         """This click's address."""
         return self.scheme + self.render(click_id, query, facts).removeprefix("https")
 
@@ -57,7 +59,7 @@ def system_of(user_agent: bytes) -> str:
     return ""
 
 
-def landing(apps: Apps, system: str, web: str, click_id: str, query: bytes, facts: dict[str, str]) -> Landing:
+def landing(apps: Apps, system: str, web: str, click_id: str, query: bytes, facts: AnyFacts) -> Landing:
     """Where this click leads; to the web where the offer has nothing for the system."""
     app, store = {"ios": (apps.ios, apps.ios_store), "android": (apps.android, apps.android_store)}.get(
         system, (None, None)

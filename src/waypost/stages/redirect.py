@@ -20,6 +20,7 @@ from waypost.catalog.view import CatalogView
 from waypost.errors import WaypostError
 from waypost.macros.names import VISITOR, is_personal
 from waypost.macros.template import Position, Template, compile_applied
+from waypost.model.facts import AnyFacts
 from waypost.stages.click_names import add_ours
 from waypost.stages.deep_links import AppPlan, Apps
 from waypost.stages.intake import decode_pairs
@@ -268,7 +269,7 @@ def target_of(plan: LinkPlan, route: int) -> TargetPlan | None:
 # --- the address -----------------------------------------------------------------------------------------
 
 
-def target_url(target: TargetPlan, click_id: str, query: bytes, facts: Mapping[str, str] = NO_FACTS) -> str:
+def target_url(target: TargetPlan, click_id: str, query: bytes, facts: AnyFacts = NO_FACTS) -> str:
     """The address that this click is sent to, empty for the blank page.
 
     Of a name that the query carries several times the first counts; `facts` are the visitor's.

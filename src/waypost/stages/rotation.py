@@ -9,14 +9,16 @@ kept, bounded. So a click costs the same for one rule and for ten; schedules, da
 asked for each click, of the candidates that the facts leave.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from hashlib import blake2b
 from itertools import count
 from math import log
+from operator import itemgetter
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from msgspec import Raw
 
+from waypost.model.facts import GEO_FACTS
 from waypost.model.wire import encode_part
 from waypost.stages.targeting import Gate, Visit
 
@@ -71,7 +73,7 @@ class _Left(NamedTuple, Generic[_Candidate]):
     more: tuple[tuple[int, str, Gate], ...]
 
 
-Kept = dict[tuple[int | str | None, ...], _Left[Any]]
+Kept = dict[tuple[int, Any, Any], _Left[Any]]
 _numbers = count()
 
 
@@ -81,13 +83,15 @@ class Rotation(Generic[_Candidate]):
     `kept` is a memory that several share, so that all of them together are bounded.
     """
 
-    __slots__ = ("_by", "_facts", "_kept", "_no", "candidates")
+    __slots__ = ("_by", "_kept", "_no", "_of_browser", "_of_place", "candidates")
 
     def __init__(self, candidates: Iterable[_Candidate], by: str = BY_WEIGHT, kept: "Kept | None" = None) -> None:
         self.candidates = tuple(candidates)
         self._by = by
         gates = [gate for candidate in self.candidates for _, gate in candidate.gates]
-        self._facts = tuple(sorted({name for gate in gates for name in gate.facts}))
+        names = sorted({name for gate in gates for name in gate.facts})
+        self._of_place = _asking(name for name in names if name in GEO_FACTS)
+        self._of_browser = _asking(name for name in names if name not in GEO_FACTS)
         self._kept: Kept = {} if kept is None else kept
         self._no = next(_numbers)  # tells this one's answers from others' in the same memory
 
@@ -110,7 +114,8 @@ class Rotation(Generic[_Candidate]):
         self, visit: Visit, seq: int, user_agent: bytes, exhausted: Collection[int]
     ) -> tuple[_Candidate | None, Skipped]:
         """See the module."""
-        key = (self._no, *map(visit.facts.get, self._facts))
+        facts = visit.facts
+        key = (self._no, self._of_browser(facts.browser.values), self._of_place(facts.place.values))
         left: _Left[_Candidate] | None = self._kept.get(key)
         if left is None:
             left = self._sift(key, visit)
@@ -129,7 +134,7 @@ class Rotation(Generic[_Candidate]):
             return able[0], skipped
         return first_by_user(able, user_key(self._by, visit, user_agent)), skipped
 
-    def _sift(self, key: tuple[int | str | None, ...], visit: Visit) -> _Left[_Candidate]:
+    def _sift(self, key: tuple[int, Any, Any], visit: Visit) -> _Left[_Candidate]:
         able, skipped = [], []
         for candidate in self.candidates:
             code = next((prefix + code for prefix, gate in candidate.gates if (code := gate.by_facts(visit))), "")
@@ -158,6 +163,16 @@ class Rotation(Generic[_Candidate]):
         able = [candidate for nth, candidate in enumerate(left.able) if nth not in stopped]
         skipped = tuple((left.able[nth].offer, code) for nth, code in sorted(stopped.items()))
         return _left(able, left.skipped + skipped)
+
+
+def _asking(names: Iterable[str]) -> Callable[[dict[str, str | None]], Any]:
+    """What asks a part of the facts for all of these at once: C code, where it is several."""
+    wanted = tuple(names)
+    return itemgetter(*wanted) if wanted else _nothing
+
+
+def _nothing(values: dict[str, str | None]) -> None:
+    return None
 
 
 def _left(able: list[_Candidate], skipped: Skipped) -> _Left[_Candidate]:

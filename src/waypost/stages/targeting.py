@@ -20,6 +20,7 @@ from waypost.catalog.model import Facet, Schedule, Targeting
 from waypost.errors import WaypostError
 from waypost.macros.expression import Expression, compile_expression, has_form
 from waypost.macros.names import VISITOR
+from waypost.model.facts import Facts
 from waypost.stages.addresses import AllowList
 from waypost.stages.click_names import add_ours
 from waypost.stages.intake import decode_pairs
@@ -57,7 +58,7 @@ class Visit(msgspec.Struct, gc=False, eq=False):
 
     ms: int
     address: str
-    facts: dict[str, str]
+    facts: Facts
     query: bytes
     returning: bool = False
     click_names: Mapping[str, str] = _NO_NAMES

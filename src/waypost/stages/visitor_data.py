@@ -8,12 +8,12 @@ again from an address, however many addresses he tries.
 """
 
 import re
-from collections.abc import Mapping
 from hashlib import blake2b
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import unquote_plus, urlsplit
 
 from waypost.catalog.outside import Privacy
+from waypost.model.facts import AnyFacts
 from waypost.stages.addresses import is_plain_ipv4
 
 HASH_BYTES = 8
@@ -75,7 +75,7 @@ def _parsed(address: str) -> IPv4Address | IPv6Address | None:
     return found
 
 
-def kept_user_agent(user_agent: bytes, how: str, facts: Mapping[str, str]) -> bytes:
+def kept_user_agent(user_agent: bytes, how: str, facts: AnyFacts) -> bytes:
     """`whole`; `family`: system and browser without versions, as the facts say; `none`."""
     if how == "whole":
         return user_agent

@@ -4,13 +4,14 @@ Owns: the memories, which are this process' own: another door finds out by itsel
 writes nothing but its counters and the log. Never keeps who asked: an address leads to facts, and to no click.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from waypost.engines.visitors.agents import USER_AGENT_BYTES_MAX, UserAgents
 from waypost.engines.visitors.geo import GeoFile, network_of, place_of
 from waypost.engines.visitors.recent import Recent
 from waypost.errors import WaypostError
+from waypost.model.facts import BROWSER_FACTS, GEO_FACTS, NO_PLACE, Part
 from waypost.settings import VisitorSettings
 from waypost.telemetry.log import logger
 from waypost.telemetry.stats import Stats
@@ -35,24 +36,21 @@ class LocalVisitors:
         self._agents = Recent(settings.user_agents_max, UserAgents().facts)
         self._addresses = Recent(settings.addresses_max, self._place)
         self._languages = Recent(_LANGUAGES_MAX, language_of)
-        self._same: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}  # one mapping for all addresses of a place
+        self._browsers = Recent(settings.user_agents_max, self._browser)
+        self._same: dict[tuple[tuple[str, str], ...], Part] = {}  # one for all addresses of a place
         self.refresh()
 
-    def facts(self, address: str, user_agent: bytes, languages: bytes) -> dict[str, str]:
+    def browser(self, user_agent: bytes, languages: bytes) -> Part:
         """See the port."""
+        return self._browsers.get((user_agent[:USER_AGENT_BYTES_MAX], languages[:_LANGUAGE_BYTES_MAX]))
+
+    def places(self, addresses: Sequence[str]) -> list[Part]:
+        """See the port."""
+        if not self._files:
+            return [NO_PLACE] * len(addresses)
         # Most are in the younger half of what is remembered, and looked up there without a call.
-        user_agent = user_agent[:USER_AGENT_BYTES_MAX]
-        agent = self._agents.young.get(user_agent) or self._agents.get(user_agent)
-        if self._files:
-            addresses = self._addresses
-            found = agent | (addresses.young.get(address) or addresses.get(address))
-        else:
-            found = agent.copy()
-        if languages:
-            languages = languages[:_LANGUAGE_BYTES_MAX]
-            if language := self._languages.young.get(languages) or self._languages.get(languages):
-                found["language"] = language
-        return found
+        known, find = self._addresses.young, self._addresses.get
+        return [known.get(address) or find(address) for address in addresses]
 
     def refresh(self) -> None:
         """See the port."""
@@ -76,7 +74,14 @@ class LocalVisitors:
         """See the port."""
         return {name: file.built_s for name, file in self._files.items() if file.built_s}
 
-    def _place(self, address: str) -> dict[str, str]:
+    def _browser(self, headers: tuple[bytes, bytes]) -> Part:
+        user_agent, languages = headers
+        facts = self._agents.get(user_agent)
+        if languages and (language := self._languages.get(languages)):
+            facts = {**facts, "language": language}
+        return Part(BROWSER_FACTS, facts)
+
+    def _place(self, address: str) -> Part:
         facts: dict[str, str] = {}
         city, isp = self._files.get("city"), self._files.get("isp")
         if city is not None:
@@ -85,9 +90,13 @@ class LocalVisitors:
                 facts["geo"] = city.built
         if isp is not None and (name := network_of(isp.look(address))):
             facts["isp"] = name
-        if len(self._same) >= _INTERNED_MAX:
-            self._same.clear()
-        return self._same.setdefault(tuple(facts.items()), facts)
+        key = tuple(facts.items())
+        found = self._same.get(key)
+        if found is None:
+            if len(self._same) >= _INTERNED_MAX:
+                self._same.clear()
+            found = self._same[key] = Part(GEO_FACTS, facts)
+        return found
 
 
 def language_of(header: bytes) -> str:
