@@ -73,7 +73,7 @@ class Clicks:
         connections: set[Connection] = set()
         found: list[tuple[int, Connection, Ask]] = []
         room = self._commit.room
-        links = shelf.links
+        links, told_by = shelf.links, self._touches.told
         is_served = shelf.hosts.is_served if shelf.hosts.has_inactive else None
         for nth, (connection, _, head) in enumerate(pieces):
             if connection in connections:
@@ -90,12 +90,9 @@ class Clicks:
                 continue
             if is_served is not None and not is_served(kind.headers):
                 continue
-            address = connection.sender(head) if connection.is_proxy else connection.peer
-            told = kind.memo or self._touches.told(kind)
-            referrer = told.referrer
-            for header, value in own:
-                if header == b"referer":
-                    referrer = value[:REFERRER_BYTES_MAX]
+            address = connection.origin(own or kind.headers) if connection.is_proxy else connection.peer
+            told = kind.memo or told_by(kind)
+            referrer = own[b"referer"][:REFERRER_BYTES_MAX] if b"referer" in own else told.referrer
             found.append((nth, connection, Ask(plan, name, query, address, referrer, told)))
         waits = waits_of([ask.address for _, _, ask in found])
         if any(waits):
@@ -103,6 +100,8 @@ class Clicks:
         if not found:
             return pieces
         taken = self._commit_plain(shelf, found)
+        if len(taken) == len(pieces):
+            return []
         return [piece for nth, piece in enumerate(pieces) if nth not in taken]
 
     def _commit_plain(self, shelf: Shelf, found: list[tuple[int, Connection, Ask]]) -> set[int]:

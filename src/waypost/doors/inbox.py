@@ -13,7 +13,7 @@ small pieces, and none for longer than `HOLD_MAX_MS`. Of each connection all is 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
@@ -36,14 +36,17 @@ class Kind(msgspec.Struct, eq=False):
     memo: Any = None  # what a desk has found out of these headers
 
 
-Head: TypeAlias = tuple[bytes, Kind, Sequence[tuple[bytes, bytes]]]
-"""Of a GET without a body: the target, the kind, and the headers that are its own, by name."""
+Head: TypeAlias = tuple[bytes, Kind, dict[bytes, bytes]]
+"""Of a GET without a body: the target, the kind, and the headers that are its own.
+
+Where there are such, what the kind has is the same for many: an address or a referrer is among its own, or not there.
+"""
 
 
 def headers_of(head: Head) -> dict[bytes, bytes]:
     """All headers of a request; not to be changed."""
     _, kind, own = head
-    return {**kind.headers, **dict(own)} if own else kind.headers
+    return {**kind.headers, **own} if own else kind.headers
 
 
 class Taker(Protocol):

@@ -11,6 +11,8 @@ Owns: the memo, which is the door's and bounded. Reads and writes nothing else. 
 one behind which the connection is closed, nor what is one visitor's own.
 """
 
+from collections.abc import Collection
+
 from waypost.doors.inbox import Head, Kind
 from waypost.doors.known_lines import ASKING, SHARED, TEXT, KnownLines
 
@@ -54,7 +56,7 @@ class KnownHeads:
         target = line[4:]
         if len(data) > self._request_bytes_max or line[:5] != b"GET /" or not target.translate(_PLAIN).isalpha():
             return None
-        shape, own = rest, []
+        shape, own = rest, {}
         for marker, name in self._markers:
             before, mark, after = shape.partition(marker)
             if mark:
@@ -62,7 +64,7 @@ class KnownHeads:
                 if not value.translate(TEXT).isalpha() or not (value := value.strip()):
                     return None
                 shape = before + mark + end + after
-                own.append((name, value))
+                own[name] = value
         if own:
             kind = self._of_shape(shape)
             if kind is not None:
@@ -76,7 +78,7 @@ class KnownHeads:
             kind = Kind(headers, is_asking=not ASKING.isdisjoint(headers))
             if are_known:
                 self._remember_shape(shape, kind, own)
-        return target, kind, ()
+        return target, kind, {}
 
     def keep(self, data: bytes, headers: dict[bytes, bytes]) -> None:
         """`data` was exactly one GET without a body, and its connection stays open behind it."""
@@ -91,17 +93,16 @@ class KnownHeads:
             self._heads.clear()
         self._heads[rest] = kind
 
-    def _remember_shape(self, shape: bytes, kind: Kind, own: list[tuple[bytes, bytes]]) -> None:
+    def _remember_shape(self, shape: bytes, kind: Kind, own: Collection[bytes]) -> None:
         """Of a head that `read` has read, so that none of its names comes twice."""
-        names = {name for name, _ in own}
-        if any(name not in SHARED and name not in names for name in kind.headers):
+        if any(name not in SHARED and name not in own for name in kind.headers):
             return  # a line of somebody's own that was not cut out
         if not own:
             self._remember(shape, kind)
             return
         if len(self._shapes) >= SHAPES_MAX:
             self._shapes.clear()
-        shared = {name: value for name, value in kind.headers.items() if name not in names}
+        shared = {name: value for name, value in kind.headers.items() if name not in own}
         self._shapes[shape] = Kind(shared, is_asking=kind.is_asking)
 
     def forget(self, also: frozenset[bytes]) -> None:

@@ -67,7 +67,7 @@ class Postbacks:
         for piece in pieces:
             connection, _, head = piece
             if head is not None and head[0][:10] == _PLAIN_PATH:
-                target, kind, _ = head
+                target, kind, own = head
                 query = target[10:]
                 caller = callers.get(plain_token(query))
                 if (
@@ -83,7 +83,7 @@ class Postbacks:
                     and len(calls) < room
                     and (is_served is None or is_served(kind.headers))
                 ):
-                    address = connection.sender(head) if connection.is_proxy else connection.peer
+                    address = connection.origin(own or kind.headers) if connection.is_proxy else connection.peer
                     calls.append((connection, caller, query, address))
                     continue
             left.append(piece)

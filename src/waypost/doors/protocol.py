@@ -380,15 +380,6 @@ class Connection(asyncio.Protocol):
         told = headers.get(proxies.header)
         return self.peer if told is None else proxies.origin(self.peer, told)
 
-    def sender(self, head: Head) -> str:
-        """The address of who sent a request that was found in a piece, through this named proxy."""
-        _, kind, own = head
-        proxies = self._owner.proxies
-        for name, value in own:
-            if name == proxies.header:
-                return proxies.origin(self.peer, value)
-        return self.origin(kind.headers)
-
     def wait_beside(self) -> None:
         """`wait`, of a request that did not pass through this connection's fields."""
         self.began_ms = self._owner.tick_ms

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from waypost.model.wire import encode_entries, map_of_entries
+from waypost.model.wire import MAP_HEADS, encode_entries
 
 # The names under which facts stand in `Click.visitor`, in `targeting:`, in `if:` and as macros; `geo` is the date of
 # the city file that they were read from.
@@ -20,7 +20,10 @@ BROWSER_FACTS = (*AGENT_FACTS, "language")
 
 
 class Part:
-    """Facts that visitors share; never changed. `values` has all names of its kind, with None for what is not known."""
+    """Facts that visitors share, some hundred at most; never changed.
+
+    `values` has all names of its kind, with None for what is not known.
+    """
 
     __slots__ = ("count", "entries", "values")
 
@@ -66,7 +69,7 @@ class Facts(msgspec.Struct, frozen=True, gc=False, eq=False):
     def encoded(self) -> msgspec.Raw:
         """`known`, as it stands in a frame."""
         browser, place = self.browser, self.place
-        return map_of_entries(browser.count + place.count, browser.entries + place.entries)
+        return msgspec.Raw(MAP_HEADS[browser.count + place.count] + browser.entries + place.entries)
 
 
 AnyFacts: TypeAlias = Facts | Mapping[str, str]

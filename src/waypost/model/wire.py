@@ -16,7 +16,8 @@ from waypost.model.frames import AnyFrame, Frame
 WIRE_VERSION = 1
 _HEADER = b"\x01\xdd"  # wire version 1, then MessagePack's array with a 32-bit length
 
-_MAP_HEADS = tuple(bytes([0x80 | count]) for count in range(16))  # of MessagePack's short maps
+# How a map of so many entries begins (MessagePack's fixmap and map 16).
+MAP_HEADS = tuple(bytes([0x80 | count] if count < 16 else [0xDE, *count.to_bytes(2, "big")]) for count in range(256))
 
 _encoder = msgspec.msgpack.Encoder()
 _block_decoder = msgspec.msgpack.Decoder(list[AnyFrame])
@@ -44,15 +45,8 @@ def encode_part(content: object) -> msgspec.Raw:
 
 
 def encode_entries(content: Mapping[str, str]) -> bytes:
-    """The entries of a map, encoded one after the other; for `map_of_entries`."""
-    head = 1 if len(content) < len(_MAP_HEADS) else 3  # up to 65,535
-    return _encoder.encode(content)[head:]
-
-
-def map_of_entries(count: int, entries: bytes) -> msgspec.Raw:
-    """A map of so many entries (at most 65,535), as `encode_part` makes it."""
-    head = _MAP_HEADS[count] if count < len(_MAP_HEADS) else b"\xde" + count.to_bytes(2, "big")
-    return msgspec.Raw(head + entries)
+    """The entries of a map, encoded one after the other, to follow one of `MAP_HEADS`."""
+    return _encoder.encode(content)[len(MAP_HEADS[len(content)]) :]
 
 
 def decode_frame(data: bytes) -> AnyFrame:

@@ -9,9 +9,10 @@ kept, bounded. So a click costs the same for one rule and for ten; schedules, da
 asked for each click, of the candidates that the facts leave.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator
 from hashlib import blake2b
-from itertools import count
+from itertools import accumulate, count
 from math import log
 from operator import itemgetter
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -62,13 +63,13 @@ _Candidate = TypeVar("_Candidate", bound=Candidate)
 
 
 class _Left(NamedTuple, Generic[_Candidate]):
-    """The candidates that are left, their weights together, and those that are not, with the reason.
+    """The candidates that are left, the sums of their weights up to each, and those that are not, with the reason.
 
     `more` are the gates of those left that ask for more than facts: whose (a place in `able`), prefix and gate.
     """
 
     able: tuple[_Candidate, ...]
-    weights: int
+    bounds: tuple[int, ...]
     skipped: Skipped
     more: tuple[tuple[int, str, Gate], ...]
 
@@ -121,15 +122,12 @@ class Rotation(Generic[_Candidate]):
             left = self._sift(key, visit)
         if exhausted or left.more:
             left = self._narrowed(left, visit, exhausted)
-        able, weights, skipped, _ = left
+        able, bounds, skipped, _ = left
         if len(able) < 2:
             return (able[0] if able else None), skipped
         if self._by == BY_WEIGHT:
-            ticket = ((((visit.ms << 14 | seq) * _MIX) & _MASK) >> 32) % weights
-            for candidate in able:
-                ticket -= candidate.weight
-                if ticket < 0:
-                    return candidate, skipped
+            ticket = ((((visit.ms << 14 | seq) * _MIX) & _MASK) >> 32) % bounds[-1]
+            return able[bisect_right(bounds, ticket)], skipped
         if self._by == IN_ORDER:
             return able[0], skipped
         return first_by_user(able, user_key(self._by, visit, user_agent)), skipped
@@ -179,7 +177,7 @@ def _left(able: list[_Candidate], skipped: Skipped) -> _Left[_Candidate]:
     more = tuple(
         (nth, prefix, gate) for nth, candidate in enumerate(able) for prefix, gate in candidate.gates if gate.has_more
     )
-    return _Left(tuple(able), sum(candidate.weight for candidate in able), skipped, more)
+    return _Left(tuple(able), tuple(accumulate(candidate.weight for candidate in able)), skipped, more)
 
 
 def user_key(by: str, visit: Visit, user_agent: bytes) -> int:
