@@ -1,5 +1,8 @@
 """Limits by address: they fill up again, stay bounded, count a customer's /64 as one, and never meet a known caller."""
 
+from fractions import Fraction
+from ipaddress import IPv6Address
+from math import ceil
 from pathlib import Path
 
 import pytest
@@ -36,10 +39,11 @@ def test_no_address_ever_gets_more_than_burst_and_rate(acts: list[tuple[int, str
     assert max(given_to.values()) <= 5 + now * per_s / 1000 + 1e-6
 
 
-turns = st.lists(st.tuples(st.integers(0, 900), st.lists(st.sampled_from(["a", "b", "c", "2001:db8::1"]), max_size=9)))
+addresses = st.sampled_from(["a", "b", "c", "d", "e", "2001:db8::1", "2001:db8::2", "2001:db8:1::1", "no:address"])
+turns = st.lists(st.tuples(st.integers(0, 900), st.lists(addresses, max_size=9)))
 
 
-@given(turns, st.integers(0, 4), st.integers(1, 3), st.integers(1, 4))
+@given(turns, st.integers(0, 4), st.integers(1, 3), st.integers(1, 9))
 def test_a_turns_addresses_draw_as_they_would_one_by_one(
     acts: list[tuple[int, list[str]]], per_s: int, burst: int, addresses_max: int
 ) -> None:
@@ -47,7 +51,33 @@ def test_a_turns_addresses_draw_as_they_would_one_by_one(
     for pause, addresses in acts:
         now += pause
         assert together.take_each(addresses, now) == [each.take(address, now) for address in addresses]
-        assert list(together._full_at_ms.items()) == list(each._full_at_ms.items())
+        assert (together._young, together._old) == (each._young, each._old)
+
+
+@given(turns, st.integers(1, 4), st.integers(1, 3), st.integers(2, 9))
+def test_a_bucket_is_what_it_is_by_definition_and_forgotten_only_behind_half_as_many_others(
+    acts: list[tuple[int, list[str]]], per_s: int, burst: int, addresses_max: int
+) -> None:
+    """Tokens that grow with time up to the burst; a new address has them all."""
+    buckets, now = Buckets(per_s, burst, addresses_max), 0
+    tokens: dict[str, tuple[Fraction, int]] = {}
+    seen: list[str] = []  # the newest last, each once
+    for pause, addresses in acts:
+        now += pause
+        for address in addresses:
+            key = limited_by(address)
+            had, at_ms = tokens.get(key, (Fraction(burst), now))
+            has = min(Fraction(burst), had + Fraction((now - at_ms) * per_s, 1000))
+            if key in seen:
+                if key not in buckets._young and key not in buckets._old:
+                    assert len(seen) - seen.index(key) - 1 > addresses_max // 2
+                    has = Fraction(burst)
+                seen.remove(key)
+            seen.append(key)
+            wait_s = buckets.take(address, now)
+            assert wait_s == (0 if has >= 1 else max(1, ceil((1 - has) / per_s)))
+            tokens[key] = (has if wait_s else has - 1, now)
+            assert len(buckets) <= addresses_max
 
 
 def test_of_a_turns_visits_those_wait_that_are_too_many_and_nobody_of_our_own_networks() -> None:
@@ -55,17 +85,19 @@ def test_of_a_turns_visits_those_wait_that_are_too_many_and_nobody_of_our_own_ne
     assert limits.visits(["203.0.113.7", "203.0.113.7", "10.0.0.1", "203.0.113.8", "10.0.0.1"], 0) == [0, 1, 0, 0, 0]
 
 
-def test_the_address_that_was_quiet_longest_is_forgotten() -> None:
-    buckets = Buckets(1, 1, 3)
-    for address in "abc":
-        buckets.take(address, 0)
-    assert buckets.take("a", 1) == 1  # a is the newest now, b the oldest
-    buckets.take("d", 2)
+def test_what_was_quiet_longest_is_forgotten() -> None:
+    buckets = Buckets(1, 1, 4)
+    for address in "ab":
+        assert buckets.take(address, 0) == 0
+    assert buckets.take("c", 0) == 0  # a and b are the old half now
+    assert buckets.take("a", 1) == 1  # and a is young again
+    assert buckets.take("d", 2) == 0  # b is gone
     assert len(buckets) == 3
     assert [buckets.take(address, 3) for address in "acd"] == [1, 1, 1]
+    assert buckets.take("b", 3) == 0
     for nth in range(10_000):
         buckets.take(str(nth), 4)
-    assert len(buckets) == 3
+    assert len(buckets) <= 4
 
 
 @pytest.mark.parametrize(
@@ -82,6 +114,16 @@ def test_the_address_that_was_quiet_longest_is_forgotten() -> None:
 )
 def test_ipv6_counts_by_64(one: str, other: str, same: bool) -> None:
     assert (limited_by(one) == limited_by(other)) is same
+
+
+@given(st.text("0123456789abcdefABCDEF:.% g\0é", max_size=45) | st.ip_addresses(v=6).map(str))
+def test_an_address_is_counted_by_what_the_library_takes_it_for(text: str) -> None:
+    try:
+        network = int(IPv6Address(text.partition("%")[0])) >> 64
+    except ValueError:
+        assert limited_by(text) == text
+    else:
+        assert limited_by(text) == f"{network:016x}/64"
 
 
 def test_connections_are_counted_unless_a_known_caller_is_among_them() -> None:
