@@ -99,6 +99,28 @@ def test_shares_are_those_of_the_weights_among_the_arms_that_can(by: str) -> Non
             assert abs(taken[route] / count - share / total) < 0.015, (country, taken)
 
 
+@given(
+    ARMS, st.sampled_from(("weight", "order", "user")), st.integers(0, 7), st.lists(st.integers(0, 60_000), min_size=9)
+)
+@settings(max_examples=200, deadline=None)
+def test_what_is_drawn_at_once_is_what_would_be_chosen(
+    arms: tuple[Arm, ...], by: str, asking: int, clicks: list[int]
+) -> None:
+    """Of a set of facts that was met before; never where a parameter decides too, or a user's arm."""
+    more = ("", Gate(Targeting((Facet("sub1", "text", ("a",)),)), {}))
+    arms = tuple(one._replace(gates=(*one.gates, more)) if asking == nth else one for nth, one in enumerate(arms))
+    rotation = Rotation(arms, by)
+    for nth in clicks:
+        asked = visit(nth, COUNTRIES[nth % 3])
+        for _ in range(2):
+            drawn = rotation.at_once(asked.facts, asked.ms, nth % 16)
+            found, skipped = rotation.choose(asked, nth % 16, b"agent", ())
+            assert drawn is None or (drawn.target, drawn.skipped) == (found, skipped)
+        able = [one for one in arms if not any(gate.by_facts(asked) for _, gate in one.gates)]
+        is_asked = any(gate.has_more for one in able for _, gate in one.gates)
+        assert (drawn is not None) == (bool(able) and not is_asked and (by != "user" or len(able) == 1))
+
+
 def test_a_user_keeps_to_an_arm_whatever_the_time_and_a_parameter_may_name_the_user() -> None:
     arms = tuple(arm(no, 1) for no in range(1, 6))
     rotation = Rotation(arms, "external_id")

@@ -26,8 +26,8 @@ from waypost.model.wire import encode_frame
 from waypost.ports.board import NEVER_MS, Board
 from waypost.ports.visitor_keys import VisitorKeys
 from waypost.ports.visitors import Visitors
-from waypost.stages.redirect import Choice, LinkPlan, TargetPlan, choose_target, target_url
-from waypost.stages.rotation import Known, Skipped
+from waypost.stages.redirect import LinkPlan, TargetPlan, choose_target, target_url
+from waypost.stages.rotation import Choice, Known, Skipped
 from waypost.stages.targeting import Visit
 from waypost.stages.visitor_data import (
     UserHash,
@@ -236,12 +236,15 @@ class Touches:
         times: Sequence[tuple[int, int]],
         facts: Sequence[Facts],
         marks: Sequence[tuple[str, ...]],
-    ) -> list[Choice | WaypostError]:
+    ) -> list[Choice[TargetPlan] | WaypostError]:
         """Who takes each touch."""
-        found: list[Choice | WaypostError] = []
+        found: list[Choice[TargetPlan] | WaypostError] = []
         exhausted, values = self._exhausted, self._stats.values
         for ask, (ms, seq), known, mark in zip(asks, times, facts, marks, strict=True):
             plan = ask.plan
+            if not exhausted and (drawn := plan.targets.at_once(known, ms, seq)) is not None:
+                found.append(drawn)  # one of the link's targets: nothing to count
+                continue
             visit = Visit(ms, ask.address, known, ask.query, "returning" in mark, plan.click_names)
             try:
                 choice = choose_target(plan, visit, seq, user_agent=ask.told.user_agent, exhausted=exhausted)
@@ -262,7 +265,7 @@ class Touches:
         asks: Sequence[Ask],
         times: Sequence[tuple[int, int]],
         facts: Sequence[Facts],
-        choices: Sequence[Choice | WaypostError],
+        choices: Sequence[Choice[TargetPlan] | WaypostError],
     ) -> list[_Place | WaypostError]:
         """Where each touch leads, by an id of its own."""
         door = self._time.door

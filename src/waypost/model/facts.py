@@ -6,6 +6,7 @@ knows who the visitor is. Measured: docs/decisions/0044.
 """
 
 from collections.abc import Iterable, Mapping
+from sys import intern
 from typing import TypeAlias
 
 import msgspec
@@ -28,7 +29,10 @@ class Part:
     __slots__ = ("count", "entries", "values")
 
     def __init__(self, names: Iterable[str], known: Mapping[str, str]) -> None:
-        self.values: dict[str, str | None] = {**dict.fromkeys(names), **known}
+        # Interned, so that what is the same for several parts is the same object, and found to be so at once.
+        self.values: dict[str, str | None] = {
+            **dict.fromkeys(names), **{intern(name): intern(value) for name, value in known.items()}
+        }  # fmt: skip
         self.count = len(known)
         self.entries = encode_entries(known)
 

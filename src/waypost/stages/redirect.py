@@ -24,7 +24,7 @@ from waypost.model.facts import AnyFacts
 from waypost.stages.click_names import add_ours
 from waypost.stages.deep_links import AppPlan, Apps
 from waypost.stages.intake import decode_pairs
-from waypost.stages.rotation import BY_WEIGHT, IN_ORDER, Kept, Rotation, Skipped
+from waypost.stages.rotation import BY_WEIGHT, IN_ORDER, Choice, Kept, Rotation, Skipped
 from waypost.stages.targeting import LINK_PREFIX, Gate, Visit
 
 CLICK_PREFIX = "click."
@@ -79,13 +79,6 @@ class LinkPlan(Struct, frozen=True):
     inactive: Skipped = ()
     partner: int = 0
     click_names: Mapping[str, str] = NO_FACTS
-
-
-class Choice(Struct, frozen=True, gc=False):
-    """Where a click goes, and the offers that were asked before and could not take it, with the reason of each."""
-
-    target: TargetPlan
-    skipped: Skipped = ()
 
 
 def plan_link(
@@ -237,7 +230,7 @@ def _wanted(names: Iterable[str]) -> dict[bytes, tuple[str, ...]]:
 
 def choose_target(
     plan: LinkPlan, visit: Visit, seq: int, *, user_agent: bytes = b"", exhausted: Collection[int] = ()
-) -> Choice:
+) -> Choice[TargetPlan]:
     """Where a click goes: a target, else a fallback offer, else one of a group, else the default or the blank page.
 
     `exhausted` are the offers whose caps have no room left. The click's key (time and `seq`) is the only seed of a

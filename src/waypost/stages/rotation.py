@@ -17,9 +17,9 @@ from math import log
 from operator import itemgetter
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
-from waypost.model.facts import GEO_FACTS
+from waypost.model.facts import GEO_FACTS, Facts
 from waypost.model.wire import encode_part
 from waypost.stages.targeting import Gate, Visit
 
@@ -62,16 +62,25 @@ class Candidate(Protocol):
 _Candidate = TypeVar("_Candidate", bound=Candidate)
 
 
+class Choice(Struct, Generic[_Candidate], frozen=True, gc=False):
+    """Who takes a click, and the offers that were asked before and could not take it, with the reason of each."""
+
+    target: _Candidate
+    skipped: Skipped = ()
+
+
 class _Left(NamedTuple, Generic[_Candidate]):
     """The candidates that are left, the sums of their weights up to each, and those that are not, with the reason.
 
-    `more` are the gates of those left that ask for more than facts: whose (a place in `able`), prefix and gate.
+    `more` are the gates of those left that ask for more than facts: whose (a place in `able`), prefix and gate. Where
+    nothing but a draw is left to do, `choices` are what there is to draw from.
     """
 
     able: tuple[_Candidate, ...]
     bounds: tuple[int, ...]
     skipped: Skipped
     more: tuple[tuple[int, str, Gate], ...]
+    choices: tuple[Choice[_Candidate], ...] = ()
 
 
 Kept = dict[tuple[int, Any, Any], _Left[Any]]
@@ -122,15 +131,22 @@ class Rotation(Generic[_Candidate]):
             left = self._sift(key, visit)
         if exhausted or left.more:
             left = self._narrowed(left, visit, exhausted)
-        able, bounds, skipped, _ = left
+        able, bounds, skipped = left.able, left.bounds, left.skipped
         if len(able) < 2:
             return (able[0] if able else None), skipped
         if self._by == BY_WEIGHT:
-            ticket = ((((visit.ms << 14 | seq) * _MIX) & _MASK) >> 32) % bounds[-1]
-            return able[bisect_right(bounds, ticket)], skipped
+            return able[_drawn(bounds, visit.ms, seq)], skipped
         if self._by == IN_ORDER:
             return able[0], skipped
         return first_by_user(able, user_key(self._by, visit, user_agent)), skipped
+
+    def at_once(self, facts: Facts, ms: int, seq: int) -> Choice[_Candidate] | None:
+        """What `choose` finds where no cap is used up, if facts that were met before leave nothing but a draw."""
+        left = self._kept.get((self._no, self._of_browser(facts.browser.values), self._of_place(facts.place.values)))
+        if left is None or not left.choices:
+            return None
+        choices = left.choices
+        return choices[0] if len(choices) == 1 else choices[_drawn(left.bounds, ms, seq)]
 
     def _sift(self, key: tuple[int, Any, Any], visit: Visit) -> _Left[_Candidate]:
         able, skipped = [], []
@@ -143,6 +159,9 @@ class Rotation(Generic[_Candidate]):
         if len(self._kept) >= KEPT_MAX:
             self._kept.clear()
         left = _left(able, Known.of(tuple(skipped)))
+        if able and not left.more and (self._by in (BY_WEIGHT, IN_ORDER) or len(able) == 1):
+            drawn_from = able[:1] if self._by == IN_ORDER else able
+            left = left._replace(choices=tuple(Choice(candidate, left.skipped) for candidate in drawn_from))
         self._kept[key] = left
         return left
 
@@ -171,6 +190,11 @@ def _asking(names: Iterable[str]) -> Callable[[dict[str, str | None]], Any]:
 
 def _nothing(values: dict[str, str | None]) -> None:
     return None
+
+
+def _drawn(bounds: tuple[int, ...], ms: int, seq: int) -> int:
+    """The place of the candidate that a click of this key draws."""
+    return bisect_right(bounds, ((((ms << 14 | seq) * _MIX) & _MASK) >> 32) % bounds[-1])
 
 
 def _left(able: list[_Candidate], skipped: Skipped) -> _Left[_Candidate]:
