@@ -329,7 +329,7 @@ class FuzzedDoor:
             self.known_heads._heads.update(self._heads)
         else:
             self.known_heads.close()
-        self.inbox = Inbox()
+        self.inbox = Inbox(self.known_heads.find)
         self.inbox._log = _Loud()
         self.turns = Turns()
         self.inbox.start(self.turns, self.take_at_once)  # type: ignore[arg-type]

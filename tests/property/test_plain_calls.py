@@ -107,7 +107,8 @@ def test_a_connection_is_answered_in_its_order_whichever_way_its_requests_go(doo
     one, two = Connection(door.door), Connection(door.door)
 
     def piece(connection: Connection, query: str) -> Piece:
-        return connection, b"", (f"/postback?token=s3cret&{query}".encode(), Kind({}), ())
+        target = f"/postback?token=s3cret&{query}".encode()
+        return connection, b"GET %b HTTP/1.1\r\nHost: d\r\n\r\n" % target, (target, Kind({}), ())
 
     pieces: list[Piece] = [
         piece(one, "n=0"),
@@ -184,7 +185,7 @@ def test_what_is_for_a_host_that_is_not_served_is_taken_by_nobody_at_once(door: 
     assert shelf is not None
     served, shelf.hosts = shelf.hosts, Hosts((Domain("closed.example", active=False),))
     pieces: list[Piece] = [
-        (Connection(door.door, "192.0.2.1"), b"", (target, Kind({b"host": host}), ()))
+        (Connection(door.door, "192.0.2.1"), b"GET " + target, (target, Kind({b"host": host}), ()))
         for host in (b"closed.example", b"CLOSED.example:80", b"open.example")
         for target in (b"/c/demo", b"/postback?token=s3cret")
     ]

@@ -75,10 +75,10 @@ class Recorder:
         self.is_draining = False
         self.tick_ms = 0.0
         self.direct_answers = 0
-        self.inbox = Inbox()
+        self.known_heads = KnownHeads(self.settings.url_bytes_max)
+        self.inbox = Inbox(self.known_heads.find)
         self.turns = Turns()
         self.inbox.start(self.turns)  # type: ignore[arg-type]
-        self.known_heads = KnownHeads(self.settings.url_bytes_max)
         if not knows:
             self.known_heads.close()
         self.commit: Any = self

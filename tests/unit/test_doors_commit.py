@@ -3,6 +3,7 @@
 import itertools
 import random
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -88,6 +89,8 @@ class Loop(Turns):
 
 
 class Someone:
+    transport = None
+
     def release(self, response: bytes) -> None:
         pass
 
@@ -133,15 +136,15 @@ def test_what_was_held_until_a_commit_ended_is_in_the_next_one() -> None:
     commit.start(loop)  # type: ignore[arg-type]
     add = partial(commit.add, Someone(), response=b"", fallback=str.encode, is_click=False)
     journal.gate.clear()
-    assert not commit.is_under_way
+    assert not commit.is_busy
     add(frame=b"1")
     loop.turn()
-    assert commit.is_under_way, "what comes now waits for its end"
+    assert commit.is_busy, "what comes now waits for its end"
     held += [b"2", b"3"]
     journal.gate.set()
     wait(lambda: loop.due)
     loop.turn()
-    assert not commit.is_under_way, "what the loop reads next is waited for too"
+    assert [frames for frames, _ in journal.blocks] == [[b"1"]], "what the loop reads next is waited for too"
     held.append(b"4")
     clock.advance(GATHER_MS)
     loop.turn()
@@ -153,6 +156,25 @@ def test_what_was_held_until_a_commit_ended_is_in_the_next_one() -> None:
     wait(lambda: loop.due)
     loop.turn()
     assert [frames for frames, _ in journal.blocks][2:] == [[b"5"]], "held while nothing else waited"
+    assert commit.is_idle and commit.stop(5)
+
+
+def test_what_a_batch_held_is_freed_when_it_is_answered_and_not_when_the_next_one_comes() -> None:
+    class Held:
+        def __call__(self, code: str) -> bytes:
+            return b""
+
+    clock, loop = FakeClock(), Loop()
+    commit = GroupCommit(DoorJournal(), DoorTime(clock, 3, 0), clock, Stats("door-3"), door_settings().door)
+    commit.start(loop)  # type: ignore[arg-type]
+    fallback = Held()
+    held = weakref.ref(fallback)
+    commit.add(Someone(), b"1", b"", fallback, False)
+    del fallback
+    loop.turn()
+    wait(lambda: loop.due)
+    loop.turn()
+    wait(lambda: held() is None)  # the thread waits for a job
     assert commit.is_idle and commit.stop(5)
 
 
@@ -291,6 +313,8 @@ def test_every_request_gets_one_answer_in_its_turn_whatever_the_disk_does(tmp_pa
 
 def test_an_answer_that_cannot_be_written_keeps_no_other_waiting(tmp_path: Path) -> None:
     class Broken:
+        transport = None
+
         def release(self, response: bytes) -> None:
             raise OSError("gone")
 

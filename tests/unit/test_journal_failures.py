@@ -224,7 +224,7 @@ def test_an_error_where_room_is_made_refuses_the_next_append_and_nothing_is_writ
     journal._room.settle()
     disk.fails_at = "pwrite"  # the thread's call, and nobody's who appends within the room that there is
     following = nth + 1
-    while journal._room._error is None:
+    while journal._room.error is None:
         append(journal, following, size=2000)
         journal._room.settle()
         following += 1

@@ -34,7 +34,13 @@ Fallback: TypeAlias = Callable[[str], bytes]
 
 
 class Waiting(Protocol):
-    """A connection with an answer that waits."""
+    """A connection with an answer that waits. Where it has a transport, and neither closes nor holds up its reading, an
+    answer takes no more than to be counted off and written; else `release` sees to it."""
+
+    transport: asyncio.Transport | None
+    pending: int  # answers that wait
+    is_closing: bool
+    is_paused: bool
 
     def release(self, response: bytes) -> None:
         """Takes the answer that is due next; called exactly once for each that waits."""
@@ -94,16 +100,15 @@ class GroupCommit:
         self._full: deque[Batch] = deque()  # closed, waiting for the thread
         self._open = Batch()
         self._running: Batch | None = None  # what the thread has; None for a heartbeat
-        self._is_busy = False  # a batch or a heartbeat is with the thread, or about to be
         self._busy_since_ms = 0.0  # when the thread was given it; 0 while it has nothing
         self._is_stalled = False
         self._slowest_us = 0.0  # commit, and …
         self._largest = 0  # … batch since the gauges were last shown
-        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[Batch | Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
         self._watch: asyncio.TimerHandle | None = None
         self._log = logger("doors")
-        self.is_under_way = False  # the thread has a commit, behind which `take_in` is called
+        self.is_busy = False  # a batch or a heartbeat is with the thread, or about to be; `take_in` is called then
         self.pending = 0
         self.pending_bytes = 0
         self.error = ""  # the last commit's error code; empty while all is well
@@ -138,7 +143,7 @@ class GroupCommit:
     @property
     def is_idle(self) -> bool:
         """Whether no answer waits."""
-        return not (self._is_busy or self._open.answers or self._full)
+        return not (self.is_busy or self._open.answers or self._full)
 
     def add(
         self,
@@ -165,7 +170,7 @@ class GroupCommit:
             batch.views += 1
         if len(batch.frames) >= self._frames_max or batch.size >= self._bytes_max:
             self._close_batch()
-        if not self._is_busy:
+        if not self.is_busy:
             self._begin_soon()
 
     def add_each(
@@ -196,7 +201,7 @@ class GroupCommit:
         self.pending_bytes += size
         if len(batch.frames) >= self._frames_max or batch.size >= self._bytes_max:
             self._close_batch()
-        if not self._is_busy:
+        if not self.is_busy:
             self._begin_soon()
 
     def add_behind(self, waiting: Waiting, response: bytes) -> None:
@@ -205,7 +210,7 @@ class GroupCommit:
         if not batch.answers:
             batch.waits_since_ms = self._clock.monotonic_ms()
         batch.answers.append((waiting, response, None))
-        if not self._is_busy:
+        if not self.is_busy:
             self._begin_soon()
 
     def add_alike(self, waiting: Waiting, response: bytes, fallback: Fallback) -> None:
@@ -219,7 +224,7 @@ class GroupCommit:
         """Journals the watermark; does nothing while frames are on their way, which carry it themselves."""
         if not self.is_idle:
             return
-        self._is_busy = True
+        self.is_busy = True
         watermark_ms = self._time.advance()
         self._give(None, lambda: self._beat(watermark_ms))
 
@@ -243,33 +248,31 @@ class GroupCommit:
     def _begin_soon(self) -> None:
         # Not at once: all requests that this turn of the loop has read shall share the commit.
         assert self._loop is not None
-        self._is_busy = True
+        self.is_busy = True
         self._loop.call_soon(self._begin)
 
     def _begin(self) -> None:
         assert self._loop is not None
         self._running = None
         self._busy_since_ms = 0.0
-        self.is_under_way = False
         # What has been read already shall share the commit too, and what the loop reads next: a commit costs as much
         # as several calls.
         took_in = self._take_in()
         if not self._full:
             batch = self._open
             if not batch.answers:
-                self._is_busy = False
+                self.is_busy = False
                 return
             if took_in and self._clock.monotonic_ms() - batch.waits_since_ms < GATHER_MS:
                 self._loop.call_soon(self._begin)
                 return
             self._close_batch()
         batch = self._full.popleft()
-        self._give(batch, lambda: self._append(batch))
+        self._give(batch, batch)
 
-    def _give(self, batch: Batch | None, job: Callable[[], None]) -> None:
+    def _give(self, batch: Batch | None, job: Batch | Callable[[], None]) -> None:
         self._running = batch
         self._busy_since_ms = self._clock.monotonic_ms()
-        self.is_under_way = True
         self._jobs.put(job)
 
     def _close_batch(self) -> None:
@@ -290,8 +293,10 @@ class GroupCommit:
                 values["door_commits"] += 1
                 values["door_commit_us"] += took_us
                 values["door_commit_frames"] += count
-                self._largest = max(self._largest, count)
-            self._slowest_us = max(self._slowest_us, took_us)
+                if count > self._largest:
+                    self._largest = count
+            if took_us > self._slowest_us:
+                self._slowest_us = took_us
         if batch.is_given_up:
             return
         if not code:
@@ -317,7 +322,14 @@ class GroupCommit:
         self._stats.values["door_requests"] += len(batch.answers)
         for waiting, response, fallback in batch.answers:
             try:
-                waiting.release(response if not code or fallback is None else fallback(code))
+                if code and fallback is not None:
+                    response = fallback(code)
+                transport = waiting.transport
+                if transport is None or waiting.is_closing or waiting.is_paused:
+                    waiting.release(response)
+                else:  # nearly always: spares a call for each answer
+                    waiting.pending -= 1
+                    transport.write(response)
             except Exception:  # one that cannot be written keeps none of the others waiting
                 self._stats.add("errors")
                 self._log.exception("answer_failed")
@@ -332,7 +344,7 @@ class GroupCommit:
         """Gives up, oldest first, every batch with an answer that has waited too long; on time, on the loop."""
         assert self._loop is not None
         self._watch = self._loop.call_later(self._wait_max_ms / 1000 / _LOOKS_PER_WAIT, self._look_for_overdue)
-        if not self._is_busy:
+        if not self.is_busy:
             return
         self._is_stalled = self._running_ms() > self._wait_max_ms
         latest_ms = self._clock.monotonic_ms() - self._wait_max_ms
@@ -361,28 +373,35 @@ class GroupCommit:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             try:
-                job()
+                if isinstance(job, Batch):
+                    self._append(job)
+                else:
+                    job()
             except Exception:
                 self._log.exception("journal_job_failed")
+            del job  # what a batch holds is the loop's to free, and not this thread's when the next one comes
 
     def _append(self, batch: Batch) -> None:
-        started_ms = self._clock.monotonic_ms()
+        clock = self._clock
+        started_ms = clock.monotonic_ms()
         code = ""
-        if batch.is_given_up:
-            code = STALLED  # while it waited for this thread: nobody counts on it any more
-        elif batch.frames:
-            code = self._attempt(
-                lambda: self._journal.append(batch.frames, at_ms=self._clock.now_ms(), watermark_ms=batch.watermark_ms)
-            )
-        elif batch.is_written:
-            code = self._attempt(
-                lambda: self._journal.heartbeat(at_ms=self._clock.now_ms(), watermark_ms=batch.watermark_ms)
-            )
-        took_us = (self._clock.monotonic_ms() - started_ms) * 1000
-        self._tell(self._finish, batch, code, took_us)
+        try:
+            if batch.is_given_up:
+                code = STALLED  # while it waited for this thread: nobody counts on it any more
+            elif batch.frames:
+                self._journal.append(batch.frames, at_ms=clock.now_ms(), watermark_ms=batch.watermark_ms)
+            elif batch.is_written:
+                self._journal.heartbeat(at_ms=clock.now_ms(), watermark_ms=batch.watermark_ms)
+        except Exception as error:
+            code = self._code_of(error)
+        self._tell(self._finish, batch, code, (clock.monotonic_ms() - started_ms) * 1000)
 
     def _beat(self, watermark_ms: int) -> None:
-        code = self._attempt(lambda: self._journal.heartbeat(at_ms=self._clock.now_ms(), watermark_ms=watermark_ms))
+        code = ""
+        try:
+            self._journal.heartbeat(at_ms=self._clock.now_ms(), watermark_ms=watermark_ms)
+        except Exception as error:
+            code = self._code_of(error)
         self._tell(self._finish_beat, code)
 
     def _tell(self, act: Callable[..., None], *arguments: Any) -> None:
@@ -395,14 +414,11 @@ class GroupCommit:
                 raise
             self._log.warning("journal_answered_late")
 
-    def _attempt(self, act: Callable[[], object]) -> str:
-        try:
-            act()
-        except WaypostError as error:
-            if error.code != self.error:  # once when it begins, not once a batch
-                self._log.error("journal_failed", code=error.code, detail=error.detail)
-            return error.code
-        except Exception:
-            self._log.exception("journal_failed")
+    def _code_of(self, error: Exception) -> str:
+        """What the loop is told of an error of the journal."""
+        if not isinstance(error, WaypostError):
+            self._log.error("journal_failed", exc_info=error)
             return "journal_unavailable"
-        return ""
+        if error.code != self.error:  # once when it begins, not once a batch
+            self._log.error("journal_failed", code=error.code, detail=error.detail)
+        return error.code

@@ -103,7 +103,7 @@ class Door:
         self.direct_answers = 0
         self.known_heads = KnownHeads(self.settings.url_bytes_max, self.settings.headers_bytes_max)
         self.wanted_headers: frozenset[bytes] = frozenset()
-        self.inbox = Inbox()
+        self.inbox = Inbox(self.known_heads.find)
         self.proxies = Proxies(self.settings.proxies, self.settings.proxy_header)
         self.limits = Limits(self.settings)
         self.tls = _certificates(tls_folder, clock, stats)
@@ -204,7 +204,7 @@ class Door:
             for name in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(name, self._stopping.set)
         self.commit.start(loop)
-        self.inbox.start(loop, self._routes.take_at_once, holds=lambda: self.commit.is_under_way)
+        self.inbox.start(loop, self._routes.take_at_once, holds=lambda: self.commit.is_busy)
         self._refusals.start()
         await self._look_for_catalog()
         await self._look_around()

@@ -49,15 +49,15 @@ def headers_of(head: Head) -> dict[bytes, bytes]:
     return {**kind.headers, **own} if own else kind.headers
 
 
+Look: TypeAlias = Callable[[bytes], Head | None]
+"""Finds the one request that a piece may be; hangs on nothing but the piece, and changes nothing."""
+
+
 class Taker(Protocol):
     """A connection."""
 
-    @property
-    def look(self) -> Callable[[bytes], Head | None]:
-        """Finds the one request that a piece may be; hangs on nothing but the piece, and changes nothing."""
-
     def take(self, data: bytes, head: Head | None) -> None:
-        """Handles what was read, and what `look` found in it."""
+        """Handles what was read, and what `Look` found in it."""
 
     def abort(self) -> None:
         """Ends the connection."""
@@ -74,14 +74,17 @@ from the first that it does not take. What it raises, it raises before it has ta
 class Inbox:
     """`put` is called for each read, `empty` at the end of the turn and before anything that ends a connection."""
 
-    __slots__ = ("_holds", "_log", "_loop", "_pieces", "_take_at_once", "_timer")
+    __slots__ = ("_find", "_held_since_s", "_holds", "_log", "_look_at", "_loop", "_pieces", "_take_at_once", "_timer")
 
-    def __init__(self) -> None:
+    def __init__(self, look: Look) -> None:
+        self._find = look
         self._loop: asyncio.AbstractEventLoop | None = None
         self._take_at_once: TakeAtOnce = _nothing
         self._holds: Callable[[], bool] = _never
-        self._timer: asyncio.TimerHandle | None = None  # while pieces are held
         self._pieces: list[tuple[Taker, bytes]] = []
+        self._look_at = 1  # so many pieces call for something; `HELD_MAX` only while they are held
+        self._held_since_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None  # goes on while commits follow each other: a new one costs more
         self._log = logger("doors")
 
     def start(
@@ -90,7 +93,8 @@ class Inbox:
         take_at_once: TakeAtOnce | None = None,
         holds: Callable[[], bool] | None = None,
     ) -> None:
-        """Names the loop whose turns these are. `holds` says whether a commit is under way, whose end empties this."""
+        """Names the loop whose turns these are. `holds` says whether a commit is under way or about to begin, whose end
+        or beginning empties this."""
         self._loop = loop
         self._take_at_once = take_at_once or _nothing
         self._holds = holds or _never
@@ -99,31 +103,42 @@ class Inbox:
         """Takes a piece; a large one empties the inbox, so that its bound is small pieces."""
         pieces = self._pieces
         pieces.append((taker, data))
+        if len(pieces) == self._look_at or len(data) > PIECE_BYTES_MAX:
+            self._arrange(data)
+
+    def _arrange(self, data: bytes) -> None:
+        """Sees to it that what is there will be taken in: `data` came last."""
+        assert self._loop is not None
         if len(data) > PIECE_BYTES_MAX:
             self.empty()
-        elif len(pieces) == 1:
-            assert self._loop is not None
-            if self._holds():
-                self._timer = self._loop.call_later(HOLD_MAX_MS / 1000, self.empty)
-            else:
-                self._loop.call_soon(self.empty)
-        elif len(pieces) == HELD_MAX and self._timer is not None:
-            assert self._loop is not None
-            self._release()
+        elif self._look_at == 1 and self._holds():
+            self._look_at = HELD_MAX
+            self._held_since_s = self._loop.time()
+            if self._timer is None:
+                self._timer = self._loop.call_later(HOLD_MAX_MS / 1000, self._end_hold)
+        else:
+            self._look_at = 0
             self._loop.call_soon(self.empty)
 
-    def _release(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _end_hold(self) -> None:
+        """Takes in what has been held for long enough; looks again later if that is not the case."""
+        self._timer = None
+        if self._look_at == HELD_MAX:
+            assert self._loop is not None
+            left_s = self._held_since_s + HOLD_MAX_MS / 1000 - self._loop.time()
+            if left_s > 0:
+                self._timer = self._loop.call_later(left_s, self._end_hold)
+            else:
+                self.empty()
 
     def empty(self) -> bool:
         """Hands on all pieces; whether there were any."""
-        self._release()
-        taken, self._pieces = self._pieces, []
+        taken = self._pieces
         if not taken:
             return False
-        pieces: list[Piece] = [(taker, data, taker.look(data)) for taker, data in taken]
+        self._pieces, self._look_at = [], 1
+        find = self._find
+        pieces: list[Piece] = [(taker, data, find(data)) for taker, data in taken]
         try:
             pieces = self._take_at_once(pieces)
         except Exception:  # a mistake of ours: one by one it may cost one connection, not all

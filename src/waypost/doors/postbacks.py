@@ -8,6 +8,8 @@ ledger, a name server or JSON (law 1): what it says is for the pipeline to judge
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import repeat
+from operator import itemgetter
 from urllib.parse import unquote_plus
 
 from waypost.doors.answers import CLOSE, KEEP, KEEP_1_0, Answers
@@ -26,6 +28,8 @@ from waypost.telemetry.stats import Stats
 
 CONTENT_TYPE_CHARS_MAX = 128
 _PLAIN_PATH = b"/postback?"
+_PLAIN_GET = repeat(b"GET " + _PLAIN_PATH)  # how the data of those begins whose head was found
+_DATA = itemgetter(1)  # of a piece
 _METHODS = {b"GET": "GET", b"POST": "POST"}
 _RETURN = b"return="
 _BY_TOKEN = Auth.TOKEN  # looking an enum's member up costs as much as a call
@@ -58,6 +62,8 @@ class Postbacks:
     def take_plain(self, shelf: Shelf, pieces: list[Piece]) -> list[Piece]:
         """Takes the GETs whose token in the query is known and is all that is asked for: `take` in short, and kind by
         kind, for nearly every call of a door is such a one. See `inbox.TakeAtOnce`."""
+        if not any(map(bytes.startswith, map(_DATA, pieces), _PLAIN_GET)):
+            return pieces  # a turn of clicks costs no more than this
         left: list[Piece] = []
         behind: set[Connection] = set()  # the connections of those
         calls: list[tuple[Connection, Caller, bytes, str]] = []

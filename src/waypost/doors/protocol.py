@@ -7,6 +7,8 @@ read.
 """
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol, cast
 
 import httptools
@@ -81,23 +83,22 @@ class Connection(asyncio.Protocol):
         "_is_deaf",
         "_is_half_closed",
         "_is_large",
-        "_is_paused",
         "_kept_headers",
         "_line",
         "_owner",
         "_parser",
-        "_put",
         "_rest",
         "address",
         "began_ms",
         "body",
+        "data_received",
         "headers",
         "in_request",
         "is_closing",
         "is_head_done",
         "is_known",
+        "is_paused",
         "is_proxy",
-        "look",
         "method",
         "mode",
         "peer",
@@ -108,8 +109,8 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, owner: Owner, address: str = "") -> None:
         self._owner = owner
-        self._put = owner.inbox.put
-        self.look = owner.known_heads.find
+        # Looked up once by the loop; spares a call for each read. A ring, broken when the connection is lost.
+        self.data_received: Callable[[bytes], None] = partial(owner.inbox.put, self)  # type: ignore[assignment]
         self._parser: Any = None  # made for the first request that needs one
         self._feed: Any = None
         self.transport: asyncio.Transport | None = None
@@ -133,7 +134,7 @@ class Connection(asyncio.Protocol):
         self._is_half_closed = False  # one side has said that nothing more will come from it
         self._is_large = False  # its body has a place in `limits.large_bodies`
         self._line = b""  # what is there of a request line whose end is not
-        self._is_paused = False
+        self.is_paused = False
         self._is_clogged = False  # the client does not read
         self._fed_bytes = 0  # of the head that is being read, where it is known that they are its own
         self._ended = 0  # requests whose end was in the piece that came last
@@ -169,9 +170,7 @@ class Connection(asyncio.Protocol):
         self.transport = None
         self.is_closing = True
         self._parser = self._feed = None  # the parser holds this object's methods: a ring, broken here
-
-    def data_received(self, data: bytes) -> None:
-        self._put(self, data)
+        self.data_received = _nobody_reads
 
     def eof_received(self) -> bool:
         # A half-closed client may still wait for answers: they are written before the connection is closed.
@@ -388,7 +387,7 @@ class Connection(asyncio.Protocol):
             self._pause(True)
 
     def release(self, response: bytes) -> None:
-        """See `commit.Waiting`."""
+        """See `commit.Waiting`, which says when the group commit does without this."""
         self.pending -= 1
         transport = self.transport
         if transport is None:
@@ -397,7 +396,7 @@ class Connection(asyncio.Protocol):
         if self.is_closing:
             if not self.pending:
                 self._end()
-        elif self._is_paused and self.pending < PIPELINED_MAX // 2 and not self._is_clogged:
+        elif self.is_paused and self.pending < PIPELINED_MAX // 2 and not self._is_clogged:
             self._pause(False)
 
     def refuse(self, code: str) -> None:
@@ -522,10 +521,14 @@ class Connection(asyncio.Protocol):
 
     def _pause(self, stop: bool) -> None:
         transport = self.transport
-        if transport is None or self._is_paused == stop or transport.is_closing():
+        if transport is None or self.is_paused == stop or transport.is_closing():
             return
-        self._is_paused = stop
+        self.is_paused = stop
         if stop:
             transport.pause_reading()
         else:
             transport.resume_reading()
+
+
+def _nobody_reads(data: bytes) -> None:
+    """What a connection that is lost reads with."""

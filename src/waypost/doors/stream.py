@@ -69,10 +69,12 @@ class Session(NamedTuple):
 class _Pending:
     """A message whose answer waits for its commit. See `commit.Waiting`."""
 
-    __slots__ = ("answer",)
+    __slots__ = ("answer", "is_closing", "is_paused", "pending", "transport")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.answer: asyncio.Future[bytes] = loop.create_future()
+        self.transport: asyncio.Transport | None = None  # it is the stream's to write
+        self.pending, self.is_closing, self.is_paused = 1, False, False
 
     def release(self, response: bytes) -> None:
         if not self.answer.done():  # the stream may have ended meanwhile

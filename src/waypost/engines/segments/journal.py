@@ -24,8 +24,8 @@ from waypost.engines.segments.form import (
     segment_file,
     segments,
 )
-from waypost.engines.segments.mark import Mark, MarkWriter
-from waypost.engines.segments.room import DSYNC, NO_ROOM, Room
+from waypost.engines.segments.mark import MarkWriter
+from waypost.engines.segments.room import DSYNC, NO_ROOM, ROOM_MAX, Room
 from waypost.engines.segments.segment import Segment, behind
 from waypost.engines.segments.standing import Standing
 from waypost.errors import WaypostError
@@ -38,8 +38,7 @@ _PAGE = 4096
 
 def write_through(descriptor: int, pieces: Sequence[bytes], offset: int) -> None:
     """Writes all of it at an offset; durable on return, for the descriptor is open so. Raises OSError."""
-    wanted = sum(map(len, pieces))
-    written = os.pwritev(descriptor, pieces, offset)
+    written, wanted = os.pwritev(descriptor, pieces, offset), sum(map(len, pieces))
     while written < wanted:  # cut off by want of room, mostly: the next call says so
         written += os.pwrite(descriptor, b"".join(pieces)[written:], offset + written)
 
@@ -63,7 +62,8 @@ class SegmentJournal:
         self._room = Room()
         self._written = 0  # bytes, since the segment was opened
         self._beats = 0
-        self._closed_bytes = self._opened_ms = 0
+        self._closed_bytes = self._due_ms = 0
+        self._surely_within = settings.disk_bytes_max - _PAGE  # of what may be held before pages are counted
         self._is_doubtful = False  # whether the segment has met an I/O error, or its writer died
         try:
             self._take_up()
@@ -93,21 +93,26 @@ class SegmentJournal:
 
     def append(self, frames: Sequence[bytes], *, at_ms: int, watermark_ms: int) -> int:
         """See `ports.feed.Journal.append`."""
-        self._check_room()
+        room = self._room
+        if self._closed_bytes + room.until > self._surely_within or self._offset > room.until:
+            self._check_room()
         data = join_block(frames)
         first, count = self._end, len(frames)
+        size = HEADER_BYTES + len(data)
         try:
             self._prepare(at_ms)
+            offset = self._offset
             header = encode_header(self._label, first, count, at_ms, watermark_ms, data)
-            self._room.reach(self._offset, HEADER_BYTES + len(data), self._written)
-            write_through(self._descriptor, (header, data), self._offset)
+            if room.until - offset - size < ROOM_MAX // 2 or room.error is not None:
+                room.reach(offset, size, self._written)
+            write_through(self._descriptor, (header, data), offset)
         except (OSError, WaypostError) as error:
             raise self._failed(error) from error
-        size = HEADER_BYTES + len(data)
         self._written += size
-        self._offset += size
+        self._offset = offset + size
         self._end = first + count
-        self._last_ms = max(self._last_ms, watermark_ms)
+        if watermark_ms > self._last_ms:
+            self._last_ms = watermark_ms
         self._tell()
         return first
 
@@ -142,7 +147,7 @@ class SegmentJournal:
                 with contextlib.suppress(OSError):  # then the next writer begins a new segment
                     self._end_room()
                     os.fsync(self._descriptor)
-                    self._marks.write(self._mark(is_clean=True))
+                    self._marks.write(self._label.start, self._end, self._offset, self._last_ms, is_clean=True)
                     self._marks.sync()
             self._marks.close()
             self._marks = None
@@ -199,7 +204,7 @@ class SegmentJournal:
         self._offset = RECORDS_AT
         self._room.move(file, RECORDS_AT)
         self._written = 0
-        self._opened_ms = self._clock.now_ms()
+        self._due_ms = self._clock.now_ms() + self._settings.segment_age_ms
         self._tell()
         assert self._marks is not None
         self._marks.sync()  # a mark that is lost is never older than its segment
@@ -216,7 +221,7 @@ class SegmentJournal:
         finally:
             segment.close()
         self._descriptor = os.open(file, os.O_RDWR | DSYNC)
-        self._opened_ms = self._clock.now_ms()
+        self._due_ms = self._clock.now_ms() + self._settings.segment_age_ms
 
     def _adopt(self) -> None:
         """Takes over whole records behind the mark: of a writer that died before it told of them, or whose mark was
@@ -255,8 +260,8 @@ class SegmentJournal:
             self._begin()
             self._is_doubtful = False
             self._count_closed(segments(self._folder))
-        elif self._end > self._label.start and (
-            self._offset >= self._settings.segment_bytes_max or at_ms - self._opened_ms >= self._settings.segment_age_ms
+        elif (at_ms >= self._due_ms or self._offset >= self._settings.segment_bytes_max) and (
+            self._end > self._label.start
         ):
             self._begin()
             self._count_closed(segments(self._folder))
@@ -281,12 +286,9 @@ class SegmentJournal:
 
     # --- the mark, and room --------------------------------------------------------------------------
 
-    def _mark(self, *, is_clean: bool = False) -> Mark:
-        return Mark(self._label.start, self._end, self._offset, self._last_ms, is_clean)
-
     def _tell(self) -> None:
         assert self._marks is not None
-        self._marks.write(self._mark())
+        self._marks.write(self._label.start, self._end, self._offset, self._last_ms)
 
     def _check_room(self) -> None:
         held, bound = self.bytes_on_disk, self._settings.disk_bytes_max

@@ -112,13 +112,14 @@ class MarkWriter:
         self._serial = found[0] if found is not None else 0
         self._page = self._map[:_USED]
 
-    def write(self, mark: Mark) -> None:
-        """Shows it to all readers."""
-        self._serial += 1
-        data = _FORM.pack(self._serial, *mark, self._writer, _BOOT)
-        place = _PLACES[self._serial % 2]
-        self._map[place : place + _WHOLE] = data + _SUM.pack(zlib.crc32(data))
-        self._page = self._map[:_USED]
+    def write(self, start: int, end: int, offset: int, watermark_ms: int, *, is_clean: bool = False) -> None:
+        """Shows a `Mark` to all readers; called for each record, so none is made for it."""
+        self._serial = serial = self._serial + 1
+        data = _FORM.pack(serial, start, end, offset, watermark_ms, is_clean, self._writer, _BOOT)
+        place = _PLACES[serial % 2]
+        shared = self._map
+        shared[place : place + _WHOLE] = data + _SUM.pack(zlib.crc32(data))
+        self._page = shared[:_USED]
 
     @property
     def is_ours(self) -> bool:

@@ -23,14 +23,15 @@ NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class Room:
-    """The room of a writer's segment. All methods are the writer's; `until` is what the file's length is at least."""
+    """The room of a writer's segment. All methods are the writer's; `until` is what the file's length is at least,
+    `error` what the thread has met."""
 
     def __init__(self) -> None:
         self.until = 0
+        self.error: OSError | None = None
         self._file: Path | None = None
         self._descriptor = -1
         self._refused_at = -1  # the length at which there was no room for more
-        self._error: OSError | None = None
         self._jobs: SimpleQueue[int] = SimpleQueue()
         self._is_idle = threading.Event()
         self._is_idle.set()
@@ -50,7 +51,7 @@ class Room:
         self.settle()
         if self._descriptor >= 0:
             os.close(self._descriptor)
-        self._file, self._descriptor, self._refused_at, self._error = None, -1, -1, None
+        self._file, self._descriptor, self._refused_at, self.error = None, -1, -1, None
 
     def close(self) -> None:
         """Ends the thread too."""
@@ -74,9 +75,9 @@ class Room:
         if end > self.until:
             self.settle()
             self.until = max(self.until, offset)  # records that found place where zeros did not are not written over
-            if end > self.until and self._error is None:
+            if end > self.until and self.error is None:
                 self._make(end - self.until + ahead)
-        error = self._error
+        error = self.error
         if error is not None:
             raise error
         if 0 <= self.until - end < ahead // 2 and self._is_idle.is_set() and self._refused_at != self.until:
@@ -98,7 +99,7 @@ class Room:
             if error.errno in NO_ROOM:
                 self._refused_at = self.until
             else:
-                self._error = error
+                self.error = error
 
     def _work(self) -> None:
         while wanted := self._jobs.get():
