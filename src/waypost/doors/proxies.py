@@ -65,15 +65,15 @@ class Proxies:
 
     def origin(self, peer: str, value: bytes) -> str:
         """The address that the chain in the header's value leads to; `peer` is a named proxy."""
-        if self._is_list and value.find(b":") < 0:  # an error of `inet_pton` is dear
-            text = value.decode("latin-1")
+        text = value.decode("latin-1")
+        if self._is_list and ":" not in text:  # an error of `inet_pton` is dear
             try:
                 if inet_pton(_IPV4, text)[0] not in self._first_bytes:
                     return text  # one hop, and none of ours
             except (OSError, ValueError):  # see `plain_ipv4`
                 pass
         known = peer
-        for hop in _hops(value.decode("latin-1")):
+        for hop in _hops(text):
             address = _node(hop if self._is_list else _forwarded_for(hop))
             if not address:
                 return known  # obfuscated or garbage: the proxy that wrote it is the last we know

@@ -14,7 +14,6 @@ from urllib.parse import unquote_plus, urlsplit
 
 from waypost.catalog.outside import Privacy
 from waypost.model.facts import AnyFacts
-from waypost.stages.addresses import is_plain_ipv4
 
 HASH_BYTES = 8
 ADDRESS_NAMES = (b"ip", b"user_ip")
@@ -48,16 +47,20 @@ def kept_address(address: str, how: str, key: bytes) -> str:
         found = _parsed(address)
         return str(found) if found is not None else ""
     if how == "truncated":
-        return truncated(address)
+        return truncated(str(_parsed(address) or ""))
     if how == "hashed" and _parsed(address) is not None:
         return "h" + blake2b(address.encode(), digest_size=HASH_BYTES, key=key).hexdigest()
     return ""
 
 
 def truncated(address: str) -> str:
-    """An address without what tells one person's from a neighbour's: /24 of IPv4, /48 of IPv6; empty if it is none."""
-    if is_plain_ipv4(address):
-        return f"{address.rpartition('.')[0]}.0"
+    """An address without what tells one person's from a neighbour's: /24 of IPv4, /48 of IPv6; empty for none.
+
+    `address` was an address before: it comes from the system, or was parsed.
+    """
+    if ":" not in address:
+        network = address.rpartition(".")[0]
+        return f"{network}.0" if network else ""
     found = _parsed(address)
     if found is None:
         return ""
