@@ -5,9 +5,17 @@ Per process, as all a door keeps in memory: a visitor whose connection lands on 
 restart, looks new. Exact counts are made over the archive (docs/visits.md). Holds keys of visitors, never addresses.
 """
 
+from collections.abc import Sequence
+from typing import TypeAlias
+
+Mark: TypeAlias = tuple[str, ...]
+NEW: Mark = ()
+RETURNING: Mark = ("returning",)
+DUPLICATE: Mark = ("duplicate", "returning")
+
 
 class RecentVisitors:
-    """`note` is asked once a click."""
+    """`note_each` is asked once a turn."""
 
     __slots__ = ("_half", "_old", "_window_ms", "_young")
 
@@ -17,23 +25,26 @@ class RecentVisitors:
         self._young: dict[bytes, int] = {}
         self._old: dict[bytes, int] = {}
 
-    def has_seen(self, user: bytes) -> bool:
-        """Whether the visitor touched any link here today, as far as the memory goes."""
-        return user in self._young or user in self._old
-
-    def note(self, user: bytes, link: bytes, ms: int) -> tuple[bool, bool]:
-        """Notes a touch: whether `has_seen` knew the visitor before, and whether he touched this link within the
-        window before."""
-        key = user + link
-        young, old = self._young, self._old
-        has_seen = user in young or user in old
-        before = None
-        if has_seen:
-            before = young.get(key)
-            if before is None:
-                before = old.get(key)
-        if len(young) + 2 > self._half:
-            self._old = young
-            young = self._young = {}
-        young[user] = young[key] = ms
-        return has_seen, before is not None and ms - before < self._window_ms
+    def note_each(self, users: Sequence[bytes], links: Sequence[bytes | None], ms: int) -> list[Mark]:
+        """Notes touches, one after the other, and marks each: RETURNING if its visitor was noted before, as far as the
+        memory goes, DUPLICATE if that was within the window and for this link. One without a link is not noted."""
+        marks = [NEW] * len(users)
+        young, old, full = self._young, self._old, self._half - 1
+        before_ms = ms - self._window_ms
+        for nth, user in enumerate(users):
+            link = links[nth]
+            if link is None:
+                if user in young or user in old:
+                    marks[nth] = RETURNING
+                continue
+            key = user + link
+            if user in young or user in old:
+                last_ms = young.get(key)
+                if last_ms is None:
+                    last_ms = old.get(key, before_ms)
+                marks[nth] = DUPLICATE if last_ms > before_ms else RETURNING
+            if len(young) >= full:
+                self._old = old = young
+                self._young = young = {}
+            young[user] = young[key] = ms
+        return marks

@@ -16,7 +16,7 @@ import msgspec
 
 from waypost.doors.door_time import DoorTime
 from waypost.doors.inbox import Kind
-from waypost.doors.recent import RecentVisitors
+from waypost.doors.recent import DUPLICATE, Mark, RecentVisitors
 from waypost.doors.shelf import Shelf
 from waypost.errors import WaypostError
 from waypost.model.facts import NO_BROWSER, NO_PLACE, Facts, Part
@@ -46,17 +46,6 @@ REFERRER_BYTES_MAX = 1024
 _ADDRESSES_MAX = 10_000
 _NO_OFFERS: frozenset[int] = frozenset()
 _LOOKS_AHEAD = frozenset((b"sec-purpose", b"purpose", b"x-moz"))
-MARKS: dict[tuple[bool, bool, bool], tuple[str, ...]] = {
-    (prefetch, duplicate, returning): tuple(
-        name for name, is_so in (("prefetch", prefetch), ("duplicate", duplicate), ("returning", returning)) if is_so
-    )
-    for prefetch in (False, True)
-    for duplicate in (False, True)
-    for returning in (False, True)
-}
-
-
-_NO_MARKS = MARKS[False, False, False]  # nobody is a duplicate who was never seen
 
 
 class Visitor(msgspec.Struct, gc=False):
@@ -212,23 +201,21 @@ class Touches:
         led = self._places(asks, times, facts, choices)
         return self._touches(shelf, asks, times, facts, users, marks, led)
 
-    def _marks(self, asks: Sequence[Ask], users: Sequence[bytes], ms: int) -> list[tuple[str, ...]]:
-        """The marks of touches; their visitors are noted."""
-        found = []
-        recent, values = self._recent, self._stats.values
-        for ask, user in zip(asks, users, strict=True):
-            looks_ahead, duplicate = ask.told.looks_ahead, False
-            if ask.test or looks_ahead:  # the visit that was looked ahead for is no duplicate of the look
-                returning = recent.has_seen(user)
-                if looks_ahead:
+    def _marks(self, asks: Sequence[Ask], users: Sequence[bytes], ms: int) -> list[Mark]:
+        """The marks of touches; their visitors are noted, but for tests and those who look ahead: the visit that was
+        looked ahead for is no duplicate of the look."""
+        links = [
+            None if ask.test or ask.told.looks_ahead else ask.link if ask.kind is Click else b"i" + ask.link
+            for ask in asks
+        ]
+        marks, values = self._recent.note_each(users, links, ms), self._stats.values
+        values["door_clicks_duplicate"] += marks.count(DUPLICATE)
+        if None in links:
+            for nth, ask in enumerate(asks):
+                if ask.told.looks_ahead:
                     values["door_clicks_prefetch"] += 1
-            else:
-                link = ask.link if ask.kind is Click else b"i" + ask.link
-                returning, duplicate = recent.note(user, link, ms)
-                if duplicate:
-                    values["door_clicks_duplicate"] += 1
-            found.append(MARKS[looks_ahead, duplicate, returning] if looks_ahead or returning else _NO_MARKS)
-        return found
+                    marks[nth] = ("prefetch", *marks[nth])
+        return marks
 
     def _choices(
         self,
