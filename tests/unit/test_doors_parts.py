@@ -123,7 +123,7 @@ def test_a_call_without_the_token_is_never_taken_for_an_advertisers(
 
 
 def test_targets_are_chosen_by_weight_and_always_alike() -> None:
-    targets = tuple(TargetPlan(route, 0, weight, None, {}, {}) for route, weight in ((1, 1), (2, 3)))  # type: ignore[arg-type]
+    targets = tuple(TargetPlan(route, 0, weight) for route, weight in ((1, 1), (2, 3)))
     plan = LinkPlan(Rotation(targets))
     chosen = [
         choose_target(plan, Visit(1_700_000_000_000 + nth // 7, "", Facts(), b""), nth % 7).target.route

@@ -271,7 +271,7 @@ class Touches:
                 continue
             target, click_id = choice.target, next(following)
             try:
-                found.append((target, click_id, target_url(target, click_id, ask.query, known), choice.skipped))
+                found.append((target, click_id, target.url.of(click_id, ask.query, known), choice.skipped))
             except WaypostError as error:
                 found.append(error)
         return found

@@ -5,10 +5,13 @@ a policy, is refused or too long, or anything else is out of the ordinary, the f
 render piece by piece.
 
 No character that a user wrote gets into the function's text. It is made of the words below and of names that are
-numbered (`k0`, `k1`, …); literals, macros' names and filters are bound to those names as values (decision 0020).
+numbered (`k0`, `k1`, …); literals, macros' names and filters are bound to those names as values (decision 0020), as
+the defaults of its last parameters. Templates of one form so have one text, and share what it is compiled to.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, lru_cache
+from types import CodeType, FunctionType
 from typing import Protocol
 
 from waypost.errors import WaypostError
@@ -19,6 +22,13 @@ from waypost.macros.filters import NOTHING, Context
 from waypost.macros.pieces import Choice, Missing, Piece, Value, every_value
 
 _REMEMBERED_MAX, _REMEMBERED_LENGTH_MAX = 16, 32  # of a macro's values, and of one's characters
+_FORMS_MAX, _FORM_LENGTH_MAX = 256, 8192
+
+# The words that a function's text may use, beside those of the language.
+WORDS: dict[str, object] = {
+    "__builtins__": {}, "KeyError": KeyError, "dropped": DROPPED, "len": len,
+    "refusals": (WaypostError, UnicodeEncodeError),  # a lone surrogate cannot be looked at as bytes
+}  # fmt: skip
 
 
 class Render(Protocol):
@@ -30,75 +40,93 @@ class Render(Protocol):
 def build_function(pieces: Sequence[Piece], careful: Render, *, output_bytes_max: int) -> Render:
     """A function that answers and raises what `careful` does."""
     source, bound = write_function(pieces, careful, output_bytes_max=output_bytes_max)
-    exec(compile(source, "<template>", "exec"), bound)
-    built: Render = bound["render"]  # type: ignore[assignment]
-    return built
+    return compiled(source, WORDS, bound.values())
+
+
+def compiled(source: str, words: dict[str, object], bound: Iterable[object]) -> Callable[..., str]:
+    """The function of a text, with the values of its last parameters."""
+    code = _code(source) if len(source) <= _FORM_LENGTH_MAX else _compile(source)
+    return FunctionType(code, words, None, tuple(bound))
+
+
+def _compile(source: str) -> CodeType:
+    module = compile(source, "<template>", "exec")
+    return next(each for each in module.co_consts if isinstance(each, CodeType))
+
+
+_code = lru_cache(maxsize=_FORMS_MAX)(_compile)
 
 
 def write_function(pieces: Sequence[Piece], careful: Render, *, output_bytes_max: int) -> tuple[str, dict[str, object]]:
     """The function's text and what its names are bound to."""
-    writer = _Writer(careful)
+    writer = Writer("careful(values, context)", {"context": NOTHING, "careful": careful})
     values = every_value(pieces)
-    writer.write(0, "def render(values, context=nothing):")
-    writer.write_values([value.source.name for value in values if _is_short(value)])
-    writer.write_checks([value for value in values if _is_short(value)])
-    writer.write(1, "try:")
-    writer.write(2, f"out = {writer.text(pieces, 2)}")
-    writer.write(1, "except refusal:")  # a value that is computed: which error comes first is for the careful render
-    writer.write(2, "return careful(values, context)")
+    writer.write_values([value.source.name for value in values if is_short(value)])
     # Where anything may be no ASCII, a character is counted as the four bytes that it takes at most.
-    is_ascii = all(value.encoder is not RAW for value in values) and all(map(str.isascii, _literals(pieces)))
+    is_ascii = all(value.encoder is not RAW for value in values) and all(map(str.isascii, every_literal(pieces)))
     unusual = [f"len(out) > {writer.bind(output_bytes_max if is_ascii else output_bytes_max // 4)}"]
-    if any(value.missing is Missing.DROP and not _is_short(value) for value in values):
+    if any(value.missing is Missing.DROP and not is_short(value) for value in values):
         unusual.append("dropped in out")
-    writer.write(1, f"if {' or '.join(unusual)}:")
-    writer.write(2, "return careful(values, context)")
-    writer.write(1, "return out")
-    return "\n".join(writer.lines) + "\n", writer.bound
+    writer.write_text(pieces, unusual)
+    return writer.function("render", "values"), writer.bound
 
 
-def _is_short(value: Value) -> bool:
+def is_short(value: Value) -> bool:
     """Whether the macro's value can be written as it came, if it has none but harmless signs."""
     return value.is_plain and (bool(value.encoder.signs) or value.encoder is RAW)
 
 
-def _literals(pieces: Sequence[Piece]) -> list[str]:
+def every_literal(pieces: Sequence[Piece]) -> list[str]:
+    """The texts of the template's author, those of choices included."""
     found = []
     for piece in pieces:
         if isinstance(piece, str):
             found.append(piece)
         elif isinstance(piece, Choice):
             for _, inner in piece.branches:
-                found += _literals(inner)
+                found += every_literal(inner)
     return found
 
 
-class _Writer:
-    def __init__(self, careful: Render) -> None:
-        self.lines: list[str] = []
-        self.bound: dict[str, object] = {
-            "__builtins__": {"KeyError": KeyError, "len": len},
-            "careful": careful, "dropped": DROPPED, "nothing": NOTHING, "refusal": WaypostError,
-        }  # fmt: skip
+class Writer:
+    """Writes a function's text line by line. `careful` is the call it hands over to, `bound` what names stand for.
+
+    What finds the values is written first: each into its `variable`, and all into `values` where some are computed.
+    """
+
+    def __init__(self, careful: str, bound: dict[str, object]) -> None:
+        self.bound = bound
+        self._careful = careful
+        self._lines: list[str] = []
         self._variables: dict[str, str] = {}
         self._choices = 0
 
+    def function(self, name: str, parameters: str) -> str:
+        """The whole text, once all is written."""
+        return "\n".join((f"def {name}({parameters}, {', '.join(self.bound)}):", *self._lines)) + "\n"
+
     def write(self, depth: int, line: str) -> None:
-        self.lines.append("    " * depth + line)
+        self._lines.append("    " * depth + line)
+
+    def hand_over(self, depth: int, condition: str) -> None:
+        """To the careful way, under this condition."""
+        self.write(depth, condition)
+        self.write(depth + 1, f"return {self._careful}")
 
     def bind(self, value: object) -> str:
         name = f"k{len(self.bound)}"
         self.bound[name] = value
         return name
 
+    def variable(self, name: str) -> str:
+        """What holds the macro's value."""
+        return self._variables.setdefault(name, f"a{len(self._variables)}")
+
     def write_values(self, names: list[str]) -> None:
         """One variable for each name. Most mappings have all of them; where one is missing, each is looked up."""
-        for name in names:
-            if name not in self._variables:
-                self._variables[name] = f"a{len(self._variables)}"
-        if not self._variables:
+        if not names:
             return
-        keys = {variable: self.bind(name) for name, variable in self._variables.items()}
+        keys = {self.variable(name): self.bind(name) for name in dict.fromkeys(names)}
         self.write(1, "try:")
         for variable, key in keys.items():
             self.write(2, f"{variable} = values[{key}]")
@@ -107,31 +135,38 @@ class _Writer:
         for variable, key in keys.items():
             self.write(2, f"{variable} = get({key}, '')")
 
-    def write_checks(self, values: list[Value]) -> None:
-        """Hands over where a value is missing or refused; encodes where one has a sign that may not stay."""
+    def write_text(self, pieces: Sequence[Piece], unusual: Iterable[str]) -> None:
+        """Writes the values into the text, encoded where one has a sign that may not stay. Hands over where a value is
+        missing or refused, or the text is `unusual`."""
+        self.write(1, "try:")
+        self._write_checks([value for value in every_value(pieces) if is_short(value)])
+        self.write(2, f"out = {self.text(pieces, 2)}")
+        self.hand_over(1, "except refusals:")  # which error comes first is for the careful way
+        self.hand_over(1, f"if {' or '.join(unusual)}:")
+        self.write(1, "return out")
+
+    def _write_checks(self, values: list[Value]) -> None:
         unusual = []
         for value in values:
-            variable = self._variables[value.source.name]
+            variable = self.variable(value.source.name)
             if value.encoder.refused:
                 unusual.append(f"{variable} in {self.bind(value.encoder.refused)}")
             if value.missing is not Missing.EMPTY:
                 unusual.append(f"not {variable}")
         if unusual:
-            self.write(1, f"if {' or '.join(dict.fromkeys(unusual))}:")
-            self.write(2, "return careful(values, context)")
+            self.hand_over(2, f"if {' or '.join(dict.fromkeys(unusual))}:")
         # In one position, places that leave the same signs also write the others alike.
         encoders = {value.encoder.signs: value.encoder for value in values if value.encoder.signs}
         for signs, encoder in encoders.items():
             assert len(encoders) == 1, "a template stands in one position"
-            variables = dict.fromkeys(self._variables[v.source.name] for v in values if v.encoder.signs == signs)
-            self.write(1, f"joined = f'{''.join(f'{{{variable}}}' for variable in variables)}'")
+            variables = dict.fromkeys(self.variable(v.source.name) for v in values if v.encoder.signs == signs)
+            joined = f"f'{''.join(f'{{{variable}}}' for variable in variables)}'"
             # The signs that stay become letters, all else does not: one question then answers for all of them.
-            letters = self.bind(bytes(0x61 if byte in signs else 0 for byte in range(256)))
-            is_harmless = f"joined.isascii() and joined.encode().translate({letters}).isalpha()"
-            self.write(1, f"if joined and not ({is_harmless}):")
+            letters = self.bind(_letters(signs))
+            self.write(2, f"if not {joined}.encode().translate({letters}).isalpha():")
             encode = self.bind(encoder.encode)
             for variable in variables:
-                self.write(2, f"{variable} = {encode}({variable})")
+                self.write(3, f"{variable} = {encode}({variable})")
 
     def text(self, pieces: Sequence[Piece], depth: int) -> str:
         """An f-string of the pieces; what must be done before it is written first."""
@@ -141,8 +176,8 @@ class _Writer:
                 parts.append(self.bind(piece))
             elif isinstance(piece, Choice):
                 parts.append(self._choice(piece, depth))
-            elif _is_short(piece):
-                parts.append(self._variables[piece.source.name])
+            elif is_short(piece):
+                parts.append(self.variable(piece.source.name))
             else:
                 parts.append(f"{self.bind(_remembering(piece))}(values, context)")
         return f"f'{''.join(f'{{{part}}}' for part in parts)}'"
@@ -158,6 +193,11 @@ class _Writer:
             written = self.text(inner, depth + 1)
             self.write(depth + 1, f"{text} = {written}")
         return text
+
+
+@cache
+def _letters(signs: bytes) -> bytes:
+    return bytes(0x61 if byte in signs else 0 for byte in range(256))
 
 
 def _remembering(value: Value) -> Callable[[Mapping[str, str], Context], str]:

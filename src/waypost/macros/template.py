@@ -14,6 +14,7 @@ from waypost.macros.encoding import Position
 from waypost.macros.expression import Condition, Expression, check_condition, names_of
 from waypost.macros.filters import NOTHING, Context, Step, build_filter
 from waypost.macros.generated import Render, build_function
+from waypost.macros.in_place import Address, Origins, build_in_place
 from waypost.macros.names import ANYWHERE, CURRENCY_OF, NameSet
 from waypost.macros.pieces import Choice, Missing, Piece, Value, every_value, render_pieces
 from waypost.macros.scanner import Argument, Call, Source
@@ -78,6 +79,12 @@ class Template:
     def render_carefully(self, values: Mapping[str, str], context: Context = NOTHING) -> str:
         """As `render`, piece by piece: it says what `render` means."""
         return self._rendered(values, context, redact=False)
+
+    def in_place(self, origins: Origins, careful: Address) -> Address:
+        """For a URL: the function of a click that answers and raises what `careful` does, and mostly without it."""
+        if len(self.text) > TEMPLATE_BYTES_MAX:
+            return careful
+        return build_in_place(self.pieces, self.names, origins, careful, output_bytes_max=self._output_bytes_max)
 
     def _first(self, values: Mapping[str, str], context: Context = NOTHING) -> str:
         # The function is made when it is first needed: a catalog is checked without rendering.

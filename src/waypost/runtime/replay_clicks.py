@@ -81,4 +81,4 @@ def _name(view: CatalogView, target: TargetPlan | None) -> str:
     offer = view.offer(target.offer) if target.offer else None
     if offer is not None:
         return f"offer {offer.name} {offer.url}"
-    return "the default address" if target.template is not None else BLANK
+    return "the default address" if target.url.template is not None else BLANK

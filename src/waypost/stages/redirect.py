@@ -1,8 +1,8 @@
-"""Where a click goes: the plan of a link, the choice among its offers, and the address that one click is sent to.
+"""Where a click goes: the plan of a link, and the choice among its offers.
 
-Owns: which offers of a link may take clicks at all, what follows when no target can, and the values an offer's URL may
-carry (who takes a click is rotation's). Reads a catalog view that is handed in; writes nothing. Never makes ids, and
-never knows the time: the click's own is in its visit.
+Owns: which offers of a link may take clicks at all, and what follows when no target can (who takes a click is
+rotation's, what its address is target_urls.py's). Reads a catalog view that is handed in; writes nothing. Never makes
+ids, and never knows the time: the click's own is in its visit.
 
 A plan is made once a catalog version and link; a click then costs one choice, one look at its query, one render.
 The same visit, key and list of used-up offers always end at the same target.
@@ -10,7 +10,6 @@ The same visit, key and list of used-up offers always end at the same target.
 
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
-from urllib.parse import unquote_plus
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -18,46 +17,33 @@ from msgspec.structs import replace
 from waypost.catalog.model import DeepLink, Link, Partner, Target, Targeting
 from waypost.catalog.view import CatalogView
 from waypost.errors import WaypostError
-from waypost.macros.names import VISITOR, is_personal
 from waypost.macros.template import Position, Template, compile_applied
 from waypost.model.facts import AnyFacts
-from waypost.stages.click_names import add_ours
 from waypost.stages.deep_links import AppPlan, Apps
-from waypost.stages.intake import decode_pairs
 from waypost.stages.rotation import BY_WEIGHT, IN_ORDER, Choice, Kept, Rotation, Skipped
+from waypost.stages.target_urls import NO_URL, TargetUrl, decode_value
 from waypost.stages.targeting import LINK_PREFIX, Gate, Visit
-
-CLICK_PREFIX = "click."
-# What an address may consist of, printable ASCII without the space, as letters: one question then answers for all.
-_ADDRESS_CHARS = bytes(0x61 if 33 <= byte < 127 else 0 for byte in range(256))
-_KNOWN_AT_ONCE = frozenset({"click_id", "link", "offer", "partner"})
 
 NO_FACTS: Mapping[str, str] = {}
 
 
 class TargetPlan(Struct, frozen=True):
-    """One place that a link leads to. `wanted`: query name → macros it fills; `blank`: all macros, constants filled in.
+    """One place that a link leads to; `offer` is 0 for the blank page and for a default address.
 
-    `template` is None for the blank page; `offer` is 0 there and for a default address. `gates` are asked in turn, each
-    with the prefix of its codes.
+    `gates` are asked in turn, each with the prefix of its codes.
     """
 
     route: int
     partition: int
     weight: int
-    template: Template | None
-    wanted: dict[bytes, tuple[str, ...]]
-    blank: dict[str, str]
+    url: TargetUrl = NO_URL
     offer: int = 0
-    facts: tuple[str, ...] = ()  # macros that the visitor's facts fill
     gates: tuple[tuple[str, Gate], ...] = ()
     status: int = 302
     hides_referrer: bool = False
     advertiser: int = 0
     apps: Apps | None = None
     is_fallback: bool = False  # not one of the link's targets
-    click_names: Mapping[str, str] = NO_FACTS  # the partner's names for our click parameters
-    plainly_wanted: dict[str, tuple[str, ...]] = {}  # `wanted`, for queries in ASCII
 
 
 NO_TARGETS: Rotation[TargetPlan] = Rotation(())
@@ -151,12 +137,12 @@ class _Planner:
             advertiser = self._view.advertiser(offer.advertiser)
             partition = advertiser.partition if advertiser is not None else 0
         if not link.default:
-            return TargetPlan(link.unplaced, partition, 1, None, {}, {})
+            return TargetPlan(link.unplaced, partition, 1)
         try:
             template = compile_applied(link.default, position=Position.URL, place=link.place)
         except WaypostError as error:
             self.broken = str(error)
-            return TargetPlan(link.unplaced, partition, 1, None, {}, {})
+            return TargetPlan(link.unplaced, partition, 1)
         return self._plan(link.unplaced, partition, 1, template, "", 0, ())
 
     def _target(self, target: Target) -> TargetPlan | None:
@@ -205,24 +191,9 @@ class _Planner:
         no: int,
         gates: tuple[tuple[str, Gate], ...],
     ) -> TargetPlan:
-        blank = dict.fromkeys(template.names, "")
-        blank.update({"link": self._link.name, "offer": name, "partner": self._partner})
-        facts = tuple(name for name in template.names if name in VISITOR)
-        link, wanted = self._link, _wanted(template.names)
-        return TargetPlan(
-            route, partition, weight, template, wanted, blank, no, facts, gates,
-            link.mode or 302, link.hides_referrer, click_names=self._click_names,
-            plainly_wanted={name.decode(): macros for name, macros in wanted.items()},
-        )  # fmt: skip
-
-
-def _wanted(names: Iterable[str]) -> dict[bytes, tuple[str, ...]]:
-    wanted: dict[bytes, tuple[str, ...]] = {}
-    for name in names:
-        if name not in _KNOWN_AT_ONCE and name not in VISITOR and not is_personal(name):
-            key = name.removeprefix(CLICK_PREFIX).encode()
-            wanted[key] = (*wanted.get(key, ()), name)
-    return wanted
+        link, fixed = self._link, {"link": self._link.name, "offer": name, "partner": self._partner}
+        url = TargetUrl(template, fixed, self._click_names)
+        return TargetPlan(route, partition, weight, url, no, gates, link.mode or 302, link.hides_referrer)
 
 
 # --- the choice ------------------------------------------------------------------------------------------
@@ -263,78 +234,9 @@ def target_of(plan: LinkPlan, route: int) -> TargetPlan | None:
 
 
 def target_url(target: TargetPlan, click_id: str, query: bytes, facts: AnyFacts = NO_FACTS) -> str:
-    """The address that this click is sent to, empty for the blank page.
-
-    Of a name that the query carries several times the first counts; `facts` are the visitor's.
-
-    A query whose values the template cannot take (a filter refuses them, they are too long) is left out: the visitor
-    reaches the offer all the same, and the click's frame has the query. Raises WaypostError: `bad_target` if the
-    result is no plain ASCII address, or what the template raises without the query.
-    """
-    template = target.template
-    if template is None:
-        return ""
-    values = target.blank.copy()
-    values["click_id"] = click_id
-    for name in target.facts:
-        values[name] = facts.get(name, "")
-    if target.wanted and query:
-        if target.click_names:
-            _fill_named(values, target, query)
-        else:
-            text = query.decode("latin-1")
-            if text.isascii() and "%" not in text and "+" not in text:
-                _fill_plain(values, target.plainly_wanted, text)
-            else:
-                _fill(values, target.wanted, query)
-        try:
-            url = template.render(values)
-        except WaypostError:
-            url = template.render(target.blank | {"click_id": click_id})
-    else:
-        url = template.render(values)
-    if url and not url.encode("utf-8", "surrogatepass").translate(_ADDRESS_CHARS).isalpha():
-        raise WaypostError("bad_target", "the offer's URL rendered to an address with characters none may have")
-    return url
-
-
-def _fill_named(values: dict[str, str], target: TargetPlan, query: bytes) -> None:
-    """As `_fill`, for a partner whose click URLs have other names than ours."""
-    parameters = decode_pairs(query)
-    add_ours(parameters, target.click_names)
-    for name, macros in target.wanted.items():
-        text = parameters.get(name.decode(), "")
-        for macro in macros:
-            values[macro] = text
-
-
-def _fill_plain(values: dict[str, str], wanted: dict[str, tuple[str, ...]], query: str) -> None:
-    """As `_fill`, of a query in ASCII in which nothing is encoded."""
-    for pair in query.split("&")[::-1]:
-        name, _, value = pair.partition("=")
-        if name in wanted:
-            for macro in wanted[name]:
-                values[macro] = value
-
-
-def _fill(values: dict[str, str], wanted: dict[bytes, tuple[str, ...]], query: bytes) -> None:
-    for pair in query.split(b"&")[::-1]:  # from the end, so that the first of a name stays
-        name, _, value = pair.partition(b"=")
-        macros = wanted.get(name)
-        if macros is None:
-            if b"%" not in name and b"+" not in name:
-                continue
-            macros = wanted.get(unquote_plus(name.decode("latin-1")).encode(), ())
-        text = decode_value(value) if macros else ""
-        for macro in macros:
-            values[macro] = text
-
-
-def decode_value(raw: bytes) -> str:
-    """A query's value as text: `+` and percent escapes decoded, bytes that are not UTF-8 replaced."""
-    if raw.find(b"%") >= 0 or raw.find(b"+") >= 0:
-        return unquote_plus(raw.decode("utf-8", "replace"), "utf-8", "replace")
-    return raw.decode("utf-8", "replace")
+    """The address that this click is sent to, empty for the blank page; `facts` are the visitor's. Raises WaypostError:
+    see `TargetUrl.careful`."""
+    return target.url.of(click_id, query, facts)
 
 
 def query_value(query: bytes, name: bytes) -> str | None:
