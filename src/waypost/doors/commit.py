@@ -7,7 +7,7 @@ an answer overtake an earlier one of the same connection, and never lets anybody
 then it answers without the disk.
 
 Why a thread: docs/decisions/0002-group-commit.md. What a failing or hanging disk means: 0016-journal-under-stress.md.
-Why gathering: 0037-a-turn-at-once.md.
+Why gathering: 0037-a-turn-at-once.md. What a commit costs: 0047-what-a-small-commit-costs.md.
 """
 
 import asyncio

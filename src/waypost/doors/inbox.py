@@ -6,7 +6,7 @@ become durable any sooner, and requests that are handled a few at a time cost tw
 Between two reads lie system calls, after which the interpreter finds its caches cold; requests that are handled one
 after the other cost less, and so do the steps of one kind: all heads are looked at, and then all requests handled.
 Measured: docs/decisions/0015-known-heads.md, 0028-a-click-in-few-steps.md, 0037-a-turn-at-once.md,
-0042-what-waits-for-a-commit-waits-together.md.
+0042-what-waits-for-a-commit-waits-together.md, 0047-what-a-small-commit-costs.md.
 
 Owns: the pieces of the turn, in the order in which they came. Reads and writes nothing else. Never holds more than
 small pieces, and none for longer than `HOLD_MAX_MS`. Of each connection all is handled in its order.
