@@ -112,6 +112,14 @@ def test_a_second_click_of_a_visitor_is_marked(tmp_path: Path) -> None:
     assert door.stats.values["door_clicks_duplicate"] == 2
 
 
+def test_a_view_is_no_visit_of_another_link_whose_name_is_like_it(tmp_path: Path) -> None:
+    text = CATALOG.replace("  quiet:", "  iquiet: {partner: geozo, offer: shop}\n  quiet:")
+    with visited_door(tmp_path, text) as door:
+        for target in ("/i/quiet", "/c/iquiet", "/c/quiet"):
+            assert visit(door, target).status < 400
+            assert "duplicate" not in last_touch(door).marks
+
+
 def test_tests_are_never_duplicates(tmp_path: Path) -> None:
     with visited_door(tmp_path) as door:
         for _ in range(2):

@@ -205,7 +205,7 @@ class Touches:
         """The marks of touches; their visitors are noted, but for tests and those who look ahead: the visit that was
         looked ahead for is no duplicate of the look."""
         links = [
-            None if ask.test or ask.told.looks_ahead else ask.link if ask.kind is Click else b"i" + ask.link
+            None if ask.test or ask.told.looks_ahead else ask.link if ask.kind is Click else b"\0" + ask.link
             for ask in asks
         ]
         marks, values = self._recent.note_each(users, links, ms), self._stats.values
