@@ -1,12 +1,12 @@
 """The door against nginx in one run: `python bench/door.py --data FOLDER_ON_A_REAL_DISK`.
 
-What it starts: `waypost door` on core 0 (a catalog applied, its journal on a real disk, fsync before each answer, token
-checked, receipt made), nginx with one worker on core 0, wrk on core 1; one server at a time, all on loopback. Rounds
-alternate, and the ratio is that of the medians. Ways of calling: keep-alive, TLS, a new connection for each call, and
-at a constant rate of half the door's best (`open_loop.py`). Beside nginx stands a bare loop that appends to the same
-kind of journal, as many frames a commit as the door had, and does nothing else. `--requests 10000000` instead watches
-the door's memory over so many. Prints requests/s, ratio, CPU per request, the time of a commit and of a bare fdatasync
-in the same folder. Figures hold for this machine; ratios travel better.
+What it starts: `waypost door` on core 0 (a catalog applied, its journal on a real disk, fsync before each answer,
+token checked, receipt made), nginx with one worker on core 0, wrk on core 1; one server at a time, all on loopback.
+Rounds alternate, and the ratio is that of the medians. Ways of calling: keep-alive, TLS, a new connection for each
+call, and at half the rate that the door had at full load just before (`open_loop.py`). Beside nginx stands a bare
+loop that appends to the same kind of journal, as many frames a commit as the door had, and does nothing else.
+`--requests 10000000` instead watches the door's memory over so many. Prints requests/s, ratio, CPU per request, the
+time of a commit and of a bare fdatasync in the same folder. Figures hold for this machine; ratios travel better.
 """
 
 import argparse
@@ -25,6 +25,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from open_loop import median_p99
+
+OPEN_ROUNDS = 5  # at a constant rate, at least
 SERVER_CORE, LOAD_CORE = 0, 1
 TOKEN = "s3cret"
 POSTBACK = (
@@ -304,27 +307,25 @@ def compare(servers: Servers, options: argparse.Namespace) -> None:
             | {"reference": bare, "against": f"frames, {frames:.0f} a commit"}
         )
     if options.only in (None, "open"):
-        rows.append(open_loop(servers, max(best.values()) / 2 if best else options.rate, options))
+        rows.append(open_loop(servers, options))
     if options.long:
         rows.append(watch_memory(servers, options))
     if options.json:
         options.json.write_text(json.dumps({"fsync_us": fsync_us, "rows": rows}))
 
 
-def open_loop(servers: Servers, rate: float, options: argparse.Namespace) -> dict[str, object]:
-    """Latency at a constant rate; the median round by its 99th percentile."""
+def open_loop(servers: Servers, options: argparse.Namespace) -> dict[str, object]:
+    """Latency at half the rate that the door had at full load in the second before."""
     script = str(Path(__file__).with_name("open_loop.py"))
-    found = []
-    with running(servers.commands["door"], servers.ports["door"]) as pid:
-        load(servers.ports["door"], POSTBACK, 16, 1, pid)
-        for _ in range(options.rounds):
-            words = [str(servers.ports["door"]), POSTBACK, str(rate), str(options.seconds), "128"]
+    port, found = servers.ports["door"], []
+    with running(servers.commands["door"], port) as pid:
+        load(port, POSTBACK, 16, 1, pid)
+        for _ in range(max(options.rounds, OPEN_ROUNDS)):
+            rate = load(port, POSTBACK, 256, 1, pid).rate / 2
+            words = [str(port), POSTBACK, str(rate), str(options.seconds), "128"]
             command = ["taskset", "-c", str(LOAD_CORE), sys.executable, script, *words]
             found.append(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
-    middle = sorted(found, key=lambda result: result["p99"])[len(found) // 2]
-    figures = "  ".join(f"{name} {middle[name]:.2f} ms" for name in ("p50", "p90", "p99", "p99.9", "max"))
-    print(f"open loop at {rate:,.0f}/s ({middle['rate']:,.0f}/s reached, {middle['errors']} errors): {figures}")
-    return {"what": "door: postback, open loop at half the best rate, p99", "figure": middle["p99"], "unit": "ms"}
+    return {"what": "door: postback, open loop at half the top rate, p99", "figure": median_p99(found), "unit": "ms"}
 
 
 def watch_memory(servers: Servers, options: argparse.Namespace) -> dict[str, object]:
@@ -355,7 +356,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--connections", type=int, nargs="*", default=[64, 256])
     parser.add_argument("--only", choices=WAYS)
-    parser.add_argument("--rate", type=float, default=30_000, help="of `--only open`, where no best rate is measured")
     parser.add_argument("--requests", type=int, help="watch the door's memory over so many instead")
     parser.add_argument("--long", action="store_true", help=f"watch it over {REQUESTS_LONG:,} as well")
     parser.add_argument("--json", type=Path, help="write the figures here too (for bench/run.py)")

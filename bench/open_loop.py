@@ -101,6 +101,15 @@ def paced(port: int, requests: Iterable[bytes], rate: float, seconds: float, con
     return quantiles([one.at_s - one.due_s for one in counted]) | {"rate": len(counted) / took, "errors": errors}
 
 
+def median_p99(rounds: list[dict[str, float]]) -> float:
+    """Prints the round whose 99th percentile is the median, and that of all; answers it, in milliseconds."""
+    rounds = sorted(rounds, key=lambda result: result["p99"])
+    middle, each = rounds[len(rounds) // 2], " ".join(f"{result['p99']:.1f}" for result in rounds)
+    figures = "  ".join(f"{name} {middle[name]:.2f} ms" for name in (*SHARES, "max"))
+    print(f"open loop at {middle['rate']:,.0f}/s ({middle['errors']:.0f} errors): {figures} (p99 of rounds: {each})")
+    return middle["p99"]
+
+
 def quantiles(latencies_s: list[float]) -> dict[str, float]:
     """Of latencies in seconds, in milliseconds."""
     ordered = sorted(latencies_s)
