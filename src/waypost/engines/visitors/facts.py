@@ -17,6 +17,7 @@ from waypost.telemetry.log import logger
 from waypost.telemetry.stats import Stats
 
 _LANGUAGES_MAX = 2_000
+_BROWSERS_MAX = 10_000  # with their languages; one is made anew of what is remembered of its user agent
 _LANGUAGE_BYTES_MAX = 64
 _INTERNED_MAX = 100_000
 
@@ -36,7 +37,7 @@ class LocalVisitors:
         self._agents = Recent(settings.user_agents_max, UserAgents().facts)
         self._addresses = Recent(settings.addresses_max, self._place)
         self._languages = Recent(_LANGUAGES_MAX, language_of)
-        self._browsers = Recent(settings.user_agents_max, self._browser)
+        self._browsers = Recent(min(_BROWSERS_MAX, settings.user_agents_max), self._browser)
         self._same: dict[tuple[tuple[str, str], ...], Part] = {}  # one for all addresses of a place
         self.refresh()
 
