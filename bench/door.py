@@ -1,8 +1,9 @@
 """The door against nginx in one run: `python bench/door.py --data FOLDER_ON_A_REAL_DISK`.
 
 What it starts: `waypost door` on core 0 (a catalog applied, its journal on a real disk, fsync before each answer,
-token checked, receipt made), nginx with one worker on core 0, wrk on core 1; one server at a time, all on loopback.
-Rounds alternate, and the ratio is that of the medians. Ways of calling: keep-alive, TLS, a new connection for each
+token checked, receipt made), nginx with one worker on core 0, wrk on core 1, all on loopback. Both servers live all
+the time and are loaded in turn for a second each, because a machine's speed moves from minute to minute; told are the
+round whose ratio is the median, and the ratios of all. Ways of calling: keep-alive, TLS, a new connection for each
 call, and at half the rate that the door had at full load just before (`open_loop.py`). Beside nginx stands a bare
 loop that appends to the same kind of journal, as many frames a commit as the door had, and does nothing else.
 `--requests 10000000` instead watches the door's memory over so many. Prints requests/s, ratio, CPU per request, the
@@ -10,6 +11,7 @@ time of a commit and of a bare fdatasync in the same folder. Figures hold for th
 """
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -27,7 +29,8 @@ from typing import NamedTuple
 
 from open_loop import median_p99
 
-OPEN_ROUNDS = 5  # at a constant rate, at least
+OPEN_ROUNDS, OPEN_S = 7, 3  # at a constant rate
+WARM_S = 3
 SERVER_CORE, LOAD_CORE = 0, 1
 TOKEN = "s3cret"
 POSTBACK = (
@@ -152,7 +155,7 @@ def load(
         raise SystemExit(output)
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", output)[1])
     count = int(re.search(r"(\d+) requests in", output)[1])
-    return Result(rate, spent * 1e6 / max(1, count), re.search(r"50%\s+(\S+)", output)[1])
+    return Result(rate, spent * 1e6 / max(1, count), re.search(r"^\s+50%\s+(\S+)", output, re.MULTILINE)[1])
 
 
 def fdatasync_us(folder: Path) -> float:
@@ -235,51 +238,51 @@ class Servers:
         Authority(folder.parent / "authority").issue(folder / "bench.crt", folder / "bench.key", "127.0.0.1")
 
 
-def rounds(servers: Servers, options: argparse.Namespace) -> dict[tuple[str, int, str], list[Result]]:
-    """All closed-loop results by (way, connections, server)."""
-    found: dict[tuple[str, int, str], list[Result]] = {}
+def rounds(servers: Servers, options: argparse.Namespace) -> dict[tuple[str, int], list[tuple[Result, Result]]]:
+    """All closed-loop results by (way, connections): of door and nginx, next to each other in time."""
+    found: dict[tuple[str, int], list[tuple[Result, Result]]] = {}
     ways = [way for way in WAYS if way != "open" and options.only in (None, way)]
-    for _ in range(options.rounds):
-        for server, command in servers.commands.items():
-            port = servers.ports[server]
-            with running(command, port) as pid:
-                load(port, POSTBACK, 16, 1, pid)  # warm
-                for way in ways:
-                    for connections in options.connections:
-                        found.setdefault((way, connections, server), []).append(
-                            load(
-                                servers.ports[f"{server} tls"] if way == "tls" else port,
-                                CLICK if way == "click" else POSTBACK,
-                                connections,
-                                options.seconds,
-                                pid,
-                                scheme="https" if way == "tls" else "http",
-                                close=way == "new",
-                            )
-                        )
+    with (
+        running(servers.commands["door"], servers.ports["door"]) as door,
+        running(servers.commands["nginx"], servers.ports["nginx"]) as nginx,
+    ):
+        pids = {"door": door, "nginx": nginx}
+        load(servers.ports["door"], POSTBACK, 16, WARM_S, door)
+        for nth, way, connections in itertools.product(range(options.rounds), ways, options.connections):
+            results = {
+                server: load(
+                    servers.ports[f"{server} tls" if way == "tls" else server],
+                    CLICK if way == "click" else POSTBACK,
+                    connections,
+                    options.seconds,
+                    pids[server],
+                    scheme="https" if way == "tls" else "http",
+                    close=way == "new",
+                )
+                for server in sorted(pids, reverse=nth % 2 == 1)
+            }
+            found.setdefault((way, connections), []).append((results["door"], results["nginx"]))
     return found
 
 
-def rows_of(found: dict[tuple[str, int, str], list[Result]]) -> list[dict[str, object]]:
-    """Prints each way's line, and answers the rows for `run.py`."""
+def rows_of(found: dict[tuple[str, int], list[tuple[Result, Result]]]) -> list[dict[str, object]]:
+    """Prints each way's line, of the round whose ratio is the median, and answers the rows for `run.py`."""
     rows: list[dict[str, object]] = []
-    for way, connections, server in found:
-        if server != "door":
-            continue
-        door, nginx = found[way, connections, "door"], found[way, connections, "nginx"]
-        rates = [statistics.median(result.rate for result in results) for results in (door, nginx)]
-        costs = [statistics.median(result.cpu_us for result in results) for results in (door, nginx)]
-        each = [round(ours.rate / max(1, theirs.rate), 2) for ours, theirs in zip(door, nginx, strict=True)]
+    for (way, connections), pairs in found.items():
+        pairs.sort(key=lambda pair: pair[0].rate / max(1, pair[1].rate))
+        door, nginx = pairs[len(pairs) // 2]
+        each = " ".join(f"{ours.rate / max(1, theirs.rate):.2f}" for ours, theirs in pairs)
+        by_cpu = statistics.median(theirs.cpu_us / ours.cpu_us for ours, theirs in pairs)
         print(
-            f"{way:9}{connections:4} connections: door {rates[0]:8,.0f}/s  nginx {rates[1]:8,.0f}/s  "
-            f"ratio {rates[0] / max(1, rates[1]):.2f} (rounds {each})  "
-            f"CPU {costs[0]:.1f} us against {costs[1]:.1f} us  "
-            f"median latency {door[0].median} against {nginx[0].median}"
+            f"{way:9}{connections:4} connections: door {door.rate:8,.0f}/s  nginx {nginx.rate:8,.0f}/s  "
+            f"ratio {door.rate / max(1, nginx.rate):.2f} ({each}), by CPU {by_cpu:.2f}  "
+            f"CPU {door.cpu_us:.1f} us against {nginx.cpu_us:.1f} us  "
+            f"median latency {door.median} against {nginx.median}"
         )
         text = {"tls": "postback by TLS", "new": "postback, each on a new connection"}.get(way, way)
         answer = "302" if way == "click" else "200"
-        row = {"what": f"door: {text}, {connections} connections", "figure": rates[0], "unit": "/s"}
-        rows.append(row | {"reference": rates[1], "against": f"nginx return {answer}", "cpu_us": costs[0]})
+        row = {"what": f"door: {text}, {connections} connections", "figure": door.rate, "unit": "/s"}
+        rows.append(row | {"reference": nginx.rate, "against": f"nginx return {answer}", "cpu_us": door.cpu_us})
     return rows
 
 
@@ -293,15 +296,11 @@ def compare(servers: Servers, options: argparse.Namespace) -> None:
     frames = (values.get("door_clicks", 0) + values.get("door_postbacks", 0)) / commits
     took = values.get("door_commit_us", 0) / commits
     print(f"last door: {commits:,.0f} commits, {frames:.0f} frames each, {took:.0f} us each, fsync included")
-    best = (
-        {count: max(r.rate for r in found["postback", count, "door"]) for count in options.connections}
-        if ("postback", options.connections[0], "door") in found
-        else {}
-    )
+    best = [door.rate for (way, _), pairs in found.items() if way == "postback" for door, _ in pairs]
     if best:
         bare = appended(servers.folder, round(frames), options.seconds)
         print(f"bare loop: {bare:,.0f} frames/s in blocks of {frames:.0f}")
-        top = max(best.values())
+        top = max(best)
         rows.append(
             {"what": "door: postback, best, against a bare append and fsync", "figure": top, "unit": "/s"}
             | {"reference": bare, "against": f"frames, {frames:.0f} a commit"}
@@ -320,9 +319,9 @@ def open_loop(servers: Servers, options: argparse.Namespace) -> dict[str, object
     port, found = servers.ports["door"], []
     with running(servers.commands["door"], port) as pid:
         load(port, POSTBACK, 16, 1, pid)
-        for _ in range(max(options.rounds, OPEN_ROUNDS)):
+        for _ in range(OPEN_ROUNDS):
             rate = load(port, POSTBACK, 256, 1, pid).rate / 2
-            words = [str(port), POSTBACK, str(rate), str(options.seconds), "128"]
+            words = [str(port), POSTBACK, str(rate), str(OPEN_S), "128"]
             command = ["taskset", "-c", str(LOAD_CORE), sys.executable, script, *words]
             found.append(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
     return {"what": "door: postback, open loop at half the top rate, p99", "figure": median_p99(found), "unit": "ms"}
@@ -352,8 +351,8 @@ def watch_memory(servers: Servers, options: argparse.Namespace) -> dict[str, obj
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("bench-data"), help="a folder on a real disk")
-    parser.add_argument("--seconds", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--connections", type=int, nargs="*", default=[64, 256])
     parser.add_argument("--only", choices=WAYS)
     parser.add_argument("--requests", type=int, help="watch the door's memory over so many instead")
