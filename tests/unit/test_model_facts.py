@@ -35,6 +35,14 @@ def test_facts_stand_in_a_frame_as_one_mapping(known: dict[str, str]) -> None:
     assert len(facts.encoded()) == len(encode_part(known))  # nothing else stands there
 
 
+@pytest.mark.parametrize("count", [255, 256, 70_000])
+def test_facts_that_no_door_ever_wrote_are_read_all_the_same(count: int) -> None:
+    known = {str(nth): "x" for nth in range(count)}  # of a recording that somebody made by hand
+    facts = Facts.of(known)
+    assert facts.known == known and facts.get("7") == "x"
+    assert facts.browser.entries.count(b"\xa1x") == count
+
+
 def test_what_is_known_is_a_copy() -> None:
     facts = Facts.of({"country": "DE", "os": "iOS"})
     facts.known["country"] = "XX"

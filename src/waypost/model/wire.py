@@ -46,7 +46,8 @@ def encode_part(content: object) -> msgspec.Raw:
 
 def encode_entries(content: Mapping[str, str]) -> bytes:
     """The entries of a map, encoded one after the other, to follow one of `MAP_HEADS`."""
-    return _encoder.encode(content)[len(MAP_HEADS[len(content)]) :]
+    count = len(content)
+    return _encoder.encode(content)[1 if count < 16 else 3 if count < 1 << 16 else 5 :]
 
 
 def decode_frame(data: bytes) -> AnyFrame:
