@@ -52,9 +52,11 @@ class KnownHeads:
 
     def find(self, data: bytes) -> Head | None:
         """Of the one request that `data` is, if the parser need not be asked."""
+        if len(data) > self._request_bytes_max:
+            return None  # before anything looks through it: it may be a part of a large body
         line, _, rest = data.partition(_VERSION)
         target = line[4:]
-        if len(data) > self._request_bytes_max or line[:5] != b"GET /" or not target.translate(_PLAIN).isalpha():
+        if line[:5] != b"GET /" or not target.translate(_PLAIN).isalpha():
             return None
         shape, own = rest, {}
         for marker, name in self._markers:
